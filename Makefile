@@ -1,0 +1,61 @@
+# make run    set up, execute the series on the data set that is there, write pages to build/
+# make test   set up, then every test
+# make lab    JupyterLab          make data     download MovieLens-1M to data/ml-1m
+# make publish  execute on MovieLens-1M and store the outputs in notebooks/
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+JOBS ?= 2
+
+# A test run says nothing about the reader's own data: it is always the embedded sample.
+# One thread a process: two processes with two threads each on two cores wait for each other.
+TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
+
+.PHONY: help setup run test test-unit test-notebooks test-realdata lab data publish refresh clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -4
+
+setup: $(READY)
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up .venv (a few minutes the first time; PyTorch is the large part)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $(READY)
+
+run: setup
+	$(BIN)/python tools/series.py run
+
+test: test-unit test-notebooks
+
+test-unit: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(TEST_ENV) $(BIN)/python -m pytest tests -m "not realdata" -n $(JOBS) --dist loadscope
+
+test-notebooks: setup
+	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+		-n $(JOBS) --dist loadscope notebooks
+
+test-realdata: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m realdata
+
+lab: setup
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+data: setup
+	$(BIN)/python -m recformer_utils.movielens
+
+publish: setup
+	$(BIN)/python tools/series.py publish
+
+refresh: setup
+	$(BIN)/python tools/series.py refresh
+
+clean:
+	rm -rf build

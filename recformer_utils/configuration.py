@@ -1,0 +1,173 @@
+"""Configuration: YAML into frozen dataclasses, and from there to data set, model and device."""
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import dacite
+import torch
+import yaml
+
+from recformer_utils.movielens_transformer import MovieLensTransformerConfig
+from recformer_utils.sequences import MovieLensSequenceDataset
+from recformer_utils.transformer import TransformerConfig
+
+
+class ConfigError(ValueError):
+    """A configuration with an unknown key, a missing key or a value of the wrong type."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How to train."""
+
+    data_dir: str  # folder with users.dat, movies.dat, ratings.dat
+    model_dir: str  # where model.pth (best so far) and checkpoint.pth (to resume) go
+    tensorboard_dir: str  # where TensorBoard's event files go
+    batch_size: int  # windows a step
+    starting_learning_rate: float  # Adam's, at the first epoch
+    num_epochs: int  # passes over the training windows
+    device: str = "auto"  # "auto" (cuda, else mps, else cpu) or one of these
+    learning_rate_decay: float = 1.0  # the learning rate is multiplied by this after each epoch
+    split: str = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
+    validation_fraction: float = 0.1  # share of the windows held out ("time" and "random")
+    seed: int = 0  # of the weights, the shuffling and the dropout
+    patience: int | None = None  # stop after so many epochs without a better validation loss
+    mixed_precision: bool = False  # bfloat16 autocast (cuda only)
+    compile: bool = False  # torch.compile the steps (pays off on cuda)
+    resume: bool = True  # go on from checkpoint.pth when there is one
+    progress: bool = True  # progress bars
+
+
+@dataclass(frozen=True)
+class MovieTransformerShape:
+    """The transformer's shape without the vocabulary, which the data set decides."""
+
+    context_window_size: int  # movies in a window
+    embedding_dimension: int  # width of the vectors that run through the model
+    num_layers: int  # blocks
+    num_heads: int  # attention heads
+    dropout_embeddings: float = 0.1  # after token + position
+    dropout_attention: float = 0.1  # on the attention weights
+    dropout_residual: float = 0.1  # on what a block adds to its input
+    layer_norm_epsilon: float = 1e-5  # keeps the layer norm's division finite
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a training run needs to know."""
+
+    trainer_config: TrainerConfig  # how to train
+    movie_transformer_config: MovieTransformerShape  # the part that reads the movies
+    user_embedding_dimension: int  # width of a user's vector
+    interaction_mlp_hidden_sizes: list[int] = field(
+        default_factory=list
+    )  # layers before the output
+
+
+def load_config(config_file: str | Path) -> dict[str, Any]:
+    """Reads a YAML configuration and checks it; a plain dict, so that a notebook can change it.
+
+    Raises:
+        ConfigError: not YAML, an unknown key (with the nearest known one), a missing key or a
+            wrong type; names the file.
+    """
+    try:
+        config = yaml.safe_load(Path(config_file).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config_file}: not readable as YAML: {error}") from error
+    parse_config(config, source=str(config_file))
+    return config
+
+
+def parse_config(config: dict[str, Any], source: str = "configuration") -> RunConfig:
+    """Turns a nested dict into a RunConfig; raises ConfigError naming source and key."""
+    if not isinstance(config, dict):
+        raise ConfigError(f"{source}: expected keys and values, found {type(config).__name__}")
+    _check_keys(config, RunConfig, source, "")
+    try:
+        return dacite.from_dict(
+            RunConfig, config, config=dacite.Config(strict=True, type_hooks={float: _as_float})
+        )
+    except dacite.WrongTypeError as error:
+        raise ConfigError(
+            f"{source}: {error.field_path} must be {_type_name(error.field_type)}, "
+            f"found {error.value!r} ({type(error.value).__name__})"
+        ) from error
+    except dacite.MissingValueError as error:
+        raise ConfigError(f"{source}: the key {error.field_path} is missing") from error
+
+
+def _as_float(value: Any) -> Any:
+    """Whole numbers are fine where a float is wanted (`learning_rate: 1`); nothing else is."""
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_int else value
+
+
+def _type_name(expected: Any) -> str:
+    return getattr(expected, "__name__", str(expected))
+
+
+def _check_keys(config: dict[str, Any], into: type, source: str, prefix: str) -> None:
+    """Refuses keys that the dataclass does not have, nested dataclasses included."""
+    fields = {f.name: f.type for f in dataclasses.fields(into)}
+    for key, value in config.items():
+        if key not in fields:
+            nearest = get_close_matches(str(key), fields, n=1, cutoff=0)[0]
+            raise ConfigError(
+                f"{source}: unknown key {prefix}{key}; the nearest known key is {prefix}{nearest}"
+            )
+        if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
+            _check_keys(value, fields[key], source, f"{prefix}{key}.")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to compute on: CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ValueError: a device was named that this machine does not have.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((device for device, there in available.items() if there), "cpu")
+    if not available.get(torch.device(name).type, True):
+        raise ValueError(f"device {name!r} was asked for, but PyTorch finds none here: use 'auto'")
+    return torch.device(name)
+
+
+def get_dataset(
+    config: dict[str, Any] | RunConfig, is_validation: bool = False
+) -> MovieLensSequenceDataset:
+    """The training or the validation windows that a configuration asks for."""
+    config = config if isinstance(config, RunConfig) else parse_config(config)
+    trainer = config.trainer_config
+    return MovieLensSequenceDataset(
+        movies_file=os.path.join(trainer.data_dir, "movies.dat"),
+        users_file=os.path.join(trainer.data_dir, "users.dat"),
+        ratings_file=os.path.join(trainer.data_dir, "ratings.dat"),
+        sequence_length=config.movie_transformer_config.context_window_size,
+        window_size=1,
+        is_validation=is_validation,
+        validation_fraction=trainer.validation_fraction,
+        split=trainer.split,
+        seed=trainer.seed,
+    )
+
+
+def get_model_config(
+    config: dict[str, Any] | RunConfig, dataset: MovieLensSequenceDataset
+) -> MovieLensTransformerConfig:
+    """The model's shape: the configuration's, with the data set's users and vocabulary."""
+    config = config if isinstance(config, RunConfig) else parse_config(config)
+    return MovieLensTransformerConfig(
+        movie_transformer_config=TransformerConfig(
+            vocab_size=dataset.metadata.vocab_size,
+            **dataclasses.asdict(config.movie_transformer_config),
+        ),
+        user_embedding_dimension=config.user_embedding_dimension,
+        num_users=dataset.metadata.num_users,
+        interaction_mlp_hidden_sizes=config.interaction_mlp_hidden_sizes,
+    )

@@ -1,0 +1,165 @@
+"""Tokens: user and movie ids to 0..N-1 and back, with a start and an end token for sequences."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+START = "<start>"  # stands before a user's first movie
+END = "<end>"  # stands after a user's last movie
+
+
+class UnknownIdError(KeyError):
+    """An id or token that is not in the vocabulary."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print the repr, quotes and all
+
+
+@dataclass(frozen=True)
+class MovieLensMetadata:
+    """The vocabulary of a data set: which id became which token.
+
+    Attributes:
+        user_id_tokens: user id -> token 0..num_users-1, in order of the ids.
+        movie_id_tokens: movie id -> token 0..num_movies-1, in order of the ids, then
+            ``"<start>"`` and ``"<end>"``; its length is the vocabulary size of the model.
+    """
+
+    user_id_tokens: dict[int, int]
+    movie_id_tokens: dict[int | str, int]
+
+    @classmethod
+    def from_frames(cls, users: pd.DataFrame, movies: pd.DataFrame) -> "MovieLensMetadata":
+        """Builds the vocabulary from every user and every *listed* movie, rated or not."""
+        user_ids = sorted(users["user_id"].tolist())
+        movie_ids: list[int | str] = [*sorted(movies["movie_id"].tolist()), START, END]
+        return cls(
+            user_id_tokens={user_id: token for token, user_id in enumerate(user_ids)},
+            movie_id_tokens={movie_id: token for token, movie_id in enumerate(movie_ids)},
+        )
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        return len(self.user_id_tokens)
+
+    @property
+    def num_movies(self) -> int:
+        """Number of movies, without the two special tokens."""
+        return len(self.movie_id_tokens) - 2
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of movie tokens, start and end included."""
+        return len(self.movie_id_tokens)
+
+    @property
+    def start_token(self) -> int:
+        """Token that stands before a user's first movie."""
+        return self.movie_id_tokens[START]
+
+    @property
+    def end_token(self) -> int:
+        """Token that stands after a user's last movie."""
+        return self.movie_id_tokens[END]
+
+    @cached_property
+    def user_ids(self) -> np.ndarray:
+        """User ids by token, int64 (num_users,)."""
+        return np.fromiter(self.user_id_tokens, dtype=np.int64)
+
+    @cached_property
+    def movie_ids(self) -> np.ndarray:
+        """Movie ids by token, int64 (num_movies,); the special tokens have no id."""
+        return np.array(list(self.movie_id_tokens)[:-2], dtype=np.int64)
+
+    def tokenize_users(self, user_ids: Iterable[int]) -> np.ndarray:
+        """Maps user ids to tokens, int32 (n,); raises UnknownIdError."""
+        return _lookup(user_ids, self.user_ids, "user")
+
+    def tokenize_movies(self, movie_ids: Iterable[int]) -> np.ndarray:
+        """Maps movie ids to tokens, int32 (n,); raises UnknownIdError."""
+        return _lookup(movie_ids, self.movie_ids, "movie")
+
+    def movie_ids_of(self, tokens: Iterable[int]) -> list[int | None]:
+        """Maps movie tokens back to ids; the start and the end token become None."""
+        ids: list[int | None] = []
+        for token in np.asarray(tokens).ravel().tolist():
+            if not 0 <= token < self.vocab_size:
+                raise UnknownIdError(
+                    f"movie token {token} is not in the vocabulary, which has 0 to "
+                    f"{self.vocab_size - 1}"
+                )
+            ids.append(int(self.movie_ids[token]) if token < self.num_movies else None)
+        return ids
+
+
+def _lookup(ids: Iterable[int], vocabulary: np.ndarray, kind: str) -> np.ndarray:
+    """Position of each id in the sorted vocabulary, by binary search."""
+    ids = np.asarray(ids if hasattr(ids, "__array__") else list(ids), dtype=np.int64)
+    if len(vocabulary) == 0:
+        raise UnknownIdError(f"the vocabulary has no {kind} at all")
+    positions = np.searchsorted(vocabulary, ids).clip(max=len(vocabulary) - 1)
+    known = vocabulary[positions] == ids
+    if not known.all():
+        unknown = int(ids[~known].flat[0])
+        nearest = int(vocabulary[np.abs(vocabulary - unknown).argmin()])
+        raise UnknownIdError(
+            f"{kind} id {unknown} is not in the vocabulary of {len(vocabulary):,} {kind}s "
+            f"(nearest known id: {nearest}); {np.size(known) - known.sum()} of {np.size(known)} "
+            f"ids are unknown. Build the metadata from the frames that hold these ids."
+        )
+    return positions.astype(np.int32)
+
+
+def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
+    """Finds movies by a forgiving title search, best first.
+
+    Case, punctuation, accents and the place of the article do not matter; small typing errors
+    are forgiven.
+
+    Args:
+        title: what the reader typed, with or without the year.
+        movies: frame with columns movie_id and title.
+        n: at most this many rows.
+
+    Returns:
+        The matching rows of ``movies``; empty only when ``movies`` is.
+
+    Raises:
+        UnknownIdError: nothing comes near; the message names the nearest titles.
+    """
+    query = _plain(title)
+    names = movies["title"].map(_plain)
+    without_year = names.str.replace(r" \d{4}$", "", regex=True)
+    exact = (names == query) | (without_year == query)
+    words = query.split()
+    contains = names.map(lambda name: bool(words) and all(word in name.split() for word in words))
+    starts = names.str.startswith(query) if query else contains
+    inside = names.str.contains(query, regex=False) if query else contains
+    rank = np.select([exact, starts, contains, inside], [0, 1, 2, 3], default=9)
+    if (rank < 9).any():
+        length = names.str.len()
+        order = np.lexsort((length, rank))
+        return movies.iloc[order[: int(min(n, (rank < 9).sum()))]]
+    close = get_close_matches(query, without_year.tolist(), n=n, cutoff=0.75)
+    if close:
+        first_row = {name: row for row, name in reversed(list(enumerate(without_year)))}
+        return movies.iloc[[first_row[name] for name in dict.fromkeys(close)]]
+    nearest = get_close_matches(query, without_year.tolist(), n=3, cutoff=0.0)
+    suggestions = movies["title"][without_year.isin(nearest)].tolist()[:3]
+    raise UnknownIdError(f"no movie is called {title!r}; the nearest titles are {suggestions}")
+
+
+def _plain(title: str) -> str:
+    """Lower case, no accents, no punctuation, a trailing article moved to the front."""
+    text = unicodedata.normalize("NFKD", title.casefold())
+    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = re.sub(r"^(.*?), (the|a|an|les|la|le|der|die|das|el|il)\b", r"\2 \1", text)
+    return " ".join(re.sub(r"[^a-z0-9]+", " ", text.replace("'", "")).split())
