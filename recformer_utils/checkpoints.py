@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,13 +49,19 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused. Only tensors and plain values are loaded; this file holds "
-            f"something else, which could run code: {str(error).splitlines()[0]}"
+            f"something else, which could run code: {_what_was_refused(error)}"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(
             f"{path}: not a whole checkpoint ({str(error).splitlines()[0]}). "
             f"Was the copy cut off? Delete it and train or download it again"
         ) from error
+
+
+def _what_was_refused(error: pickle.UnpicklingError) -> str:
+    """The part of PyTorch's long message that names it; the rest says how to load it anyway."""
+    found = re.search(r"GLOBAL [\w.]+\w|Unsupported operand \d+", str(error))
+    return found[0] if found else str(error).splitlines()[0]
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:

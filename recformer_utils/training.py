@@ -279,8 +279,9 @@ def _train_epoch(
         if step % 100 == 0 or step == len(loader):  # seldom: reading the loss makes a GPU wait
             mean = total.item() / step
             if not math.isfinite(mean):
+                since = (step - 1) // 100 * 100 + 1
                 raise FloatingPointError(
-                    f"the loss is {mean} in epoch {epoch}, step {step - 99} to {step}: lower "
+                    f"the loss is {mean} in epoch {epoch}, step {since} to {step}: lower "
                     f"starting_learning_rate ({trainer.starting_learning_rate}); the weights "
                     f"up to epoch {epoch - 1} are kept"
                 )
