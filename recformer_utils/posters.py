@@ -186,15 +186,19 @@ def _fit(text: str, name: str, size: int, width: float):
     return load_font(name, size)
 
 
-def _encode(picture: Image.Image, limit: int = 190_000) -> tuple[str, bytes]:
-    """PNG with a palette, which suits title cards; JPEG when photographs make that too large."""
-    buffer = io.BytesIO()
-    # FASTOCTREE keeps flat colours flat; dithering would only add noise and bytes.
-    colours = picture.quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    colours.save(buffer, "PNG", optimize=True)
-    if buffer.tell() <= limit:
-        return "image/png", buffer.getvalue()
-    for quality in (88, 80, 70, 60, 50):
+def _encode(picture: Image.Image, limit: int = 140_000) -> tuple[str, bytes]:
+    """PNG with a palette, which suits title cards; JPEG when photographs make that too large.
+
+    The limit, in bytes, keeps a notebook's output below 200 KiB once it is text (base64).
+    """
+    for colors in (255, 128, 64):
+        buffer = io.BytesIO()
+        # Dithering would only add noise and bytes to flat colors.
+        palette = picture.quantize(colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        palette.save(buffer, "PNG", optimize=True)
+        if buffer.tell() <= limit:
+            return "image/png", buffer.getvalue()
+    for quality in (88, 80, 70, 60, 50, 40):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= limit:

@@ -128,6 +128,7 @@ def refresh() -> list[Path]:
     if README.exists():
         text = README.read_text(encoding="utf-8")
         new = fill(text, "series", f"\n{series_table()}\n")
+        new = fill(new, "results", f"\n{results()}\n")
         if new != text:
             _write(README, new)
             changed.append(README)
@@ -148,6 +149,17 @@ def series_table() -> str:
     return "\n".join(rows)
 
 
+def results() -> str:
+    """What the published notebooks found, one paragraph each, for the README."""
+    paragraphs = []
+    for path in series():
+        notebook = nbformat.read(path, as_version=4)
+        title = title_and_promise(notebook)[0]
+        found = "<br>".join(f"`{' '.join(line.split())}`" for line in findings(notebook))
+        paragraphs.append(f"| {title} | {found} |")
+    return "\n".join(["| notebook | what it printed |", "| --- | --- |", *paragraphs])
+
+
 # ---------------------------------------------------------------- execution
 
 
@@ -163,6 +175,7 @@ def execute(path: Path, data: str, title: str) -> nbformat.NotebookNode:
         timeout=None,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
