@@ -200,22 +200,26 @@ def run_model_training(
         )
     step_model = torch.compile(model) if trainer.compile else model
     writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
-    epochs = range(len(history) + 1, trainer.num_epochs + 1)
-    epoch_bar = tqdm(epochs, desc="epochs", unit="epoch", disable=not trainer.progress)
-    with writer, epoch_bar:
-        for epoch in epochs:
+    with writer:
+        for epoch in range(len(history) + 1, trainer.num_epochs + 1):
             if _out_of_patience(history, trainer.patience):
                 break
             row = {"epoch": epoch, "learning_rate": scheduler.get_last_lr()[0]}
             started = time.perf_counter()
             loader = _loader(training, run, device, epoch)
-            row["train_loss"] = _train_epoch(
-                step_model, loader, optimizer, criterion, device, run, epoch
-            )
-            row["seconds"] = time.perf_counter() - started
-            row["validation_loss"] = _validate(step_model, validation, criterion, device, run)
-            metrics = validation_metrics(model, validation, device)
-            row |= {"HR@10": metrics.hit_rate, "NDCG@10": metrics.ndcg}
+            # One line an epoch: a second bar below the first garbles the output of a notebook.
+            name = f"epoch {epoch}/{trainer.num_epochs}"
+            with tqdm(total=len(loader), desc=name, disable=not trainer.progress) as bar:
+                row["train_loss"] = _train_epoch(
+                    step_model, loader, optimizer, criterion, device, run, epoch, bar
+                )
+                row["seconds"] = time.perf_counter() - started
+                row["validation_loss"] = _validate(step_model, validation, criterion, device, run)
+                metrics = validation_metrics(model, validation, device)
+                row |= {"HR@10": metrics.hit_rate, "NDCG@10": metrics.ndcg}
+                bar.set_postfix_str(
+                    f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}"
+                )
             scheduler.step()
             history.append(row)
             if _best_epoch(history) == epoch:
@@ -224,10 +228,6 @@ def run_model_training(
             _write_scalars(writer, row)
             if on_epoch is not None:
                 on_epoch(epoch, model)
-            epoch_bar.set_postfix_str(
-                f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}"
-            )
-            epoch_bar.update()
     return TrainingResult(
         history=pd.DataFrame(history, columns=HISTORY_COLUMNS),
         best_epoch=_best_epoch(history),
@@ -258,14 +258,14 @@ def _train_epoch(
     device: torch.device,
     run: RunConfig,
     epoch: int,
+    bar: tqdm,
 ) -> float:
     """One pass over the training windows; the mean of the batches' losses."""
     trainer = run.trainer_config
     model.train()
     total = torch.zeros((), device=device)
-    batches = tqdm(loader, desc=f"epoch {epoch}", leave=False, disable=not trainer.progress)
     torch.manual_seed(trainer.seed * 100_003 + epoch)  # dropout, the same after a resume
-    for step, batch in enumerate(batches, start=1):
+    for step, batch in enumerate(loader, start=1):
         total += train_step(
             batch.movie_tokens,
             batch.user_tokens,
@@ -285,7 +285,8 @@ def _train_epoch(
                     f"starting_learning_rate ({trainer.starting_learning_rate}); the weights "
                     f"up to epoch {epoch - 1} are kept"
                 )
-            batches.set_postfix_str(f"loss {mean:.3f}")
+            bar.set_postfix_str(f"loss {mean:.3f}", refresh=False)
+        bar.update()
     return total.item() / max(1, len(loader))
 
 
