@@ -148,12 +148,16 @@ def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
         length = names.str.len()
         order = np.lexsort((length, rank))
         return movies.iloc[order[: int(min(n, (rank < 9).sum()))]]
-    close = get_close_matches(query, without_year.tolist(), n=n, cutoff=0.75)
+    # Typing errors: an article counts for nothing, in a short title it would weigh too much.
+    query, bare = (text.str.replace(r"^(the|a|an|les?|la) ", "", regex=True)
+                   for text in (pd.Series([query]), without_year))  # fmt: skip
+    query = query.iloc[0]
+    close = get_close_matches(query, bare.tolist(), n=n, cutoff=0.75)
     if close:
-        first_row = {name: row for row, name in reversed(list(enumerate(without_year)))}
+        first_row = {name: row for row, name in reversed(list(enumerate(bare)))}
         return movies.iloc[[first_row[name] for name in dict.fromkeys(close)]]
-    nearest = get_close_matches(query, without_year.tolist(), n=3, cutoff=0.0)
-    suggestions = movies["title"][without_year.isin(nearest)].tolist()[:3]
+    nearest = get_close_matches(query, bare.tolist(), n=3, cutoff=0.0)
+    suggestions = movies["title"][bare.isin(nearest)].tolist()[:3]
     raise UnknownIdError(f"no movie is called {title!r}; the nearest titles are {suggestions}")
 
 

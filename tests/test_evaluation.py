@@ -1,0 +1,140 @@
+"""Ranks, metrics and predictions, against hand-computed cases and scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import ndcg_score
+from torch import nn
+
+from recformer_utils.evaluation import (
+    calculate_metrics,
+    calculate_relevance,
+    evaluate_ranking,
+    get_model_predictions,
+    get_popular_movie_predictions,
+    get_popular_movies,
+    history_index,
+    mask_history,
+    metrics_from_ranks,
+    target_ranks,
+    top_n,
+)
+from recformer_utils.sequences import Sequences
+
+SEQUENCES = Sequences(  # user 0: 2 0 1; user 1: nothing; user 2: 3 1
+    movie_tokens=np.array([2, 0, 1, 3, 1], dtype=np.int32),
+    ratings=np.ones(5, dtype=np.int8),
+    timestamps=np.arange(5),
+    offsets=np.array([0, 3, 3, 5]),
+)
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "rank"),
+    [
+        ([9.0, 1, 2, 3], 0, 0),  # first
+        ([9.0, 1, 2, 3], 1, 3),  # last
+        ([5.0, 5, 5, 5], 2, 1.5),  # all equal: the middle
+        ([7.0, 5, 5, 1], 2, 1.5),  # one above, tied with one
+        ([7.0, 5, -math.inf, -math.inf], 1, 1),  # masked movies stand behind
+    ],
+)
+def test_rank_of_the_target(scores, target, rank):
+    assert target_ranks(torch.tensor([scores]), torch.tensor([target])).item() == rank
+
+
+def test_metrics_by_hand():
+    metrics = metrics_from_ranks(torch.tensor([0.0, 2.0, 10.0, 1.5]), k=3)
+    assert metrics.hit_rate == 0.75
+    assert metrics.mrr == pytest.approx((1 + 1 / 3 + 0 + 1 / 2.5) / 4)
+    assert metrics.ndcg == pytest.approx((1 + 0.5 + 0 + 1 / math.log2(3.5)) / 4)
+    assert metrics.users == 4
+
+
+def test_ndcg_agrees_with_scikit_learn():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(50, 30, generator=generator)
+    targets = torch.randint(30, (50,), generator=generator)
+    truth = nn.functional.one_hot(targets, 30).numpy()
+    ours = metrics_from_ranks(target_ranks(scores, targets), k=10).ndcg
+    assert ours == pytest.approx(ndcg_score(truth, scores.numpy(), k=10), abs=1e-6)
+
+
+def test_relevance_and_metrics_of_lists():
+    relevance = calculate_relevance(torch.tensor([[4, 2, 7], [1, 2, 3]]), torch.tensor([2, 9]))
+    assert relevance.tolist() == [[0, 1, 0], [0, 0, 0]]
+    metrics = calculate_metrics(relevance, torch.tensor([[0.9, 0.5, 0.1], [0.9, 0.5, 0.1]]))
+    assert (metrics.hit_rate, metrics.mrr) == (0.5, 0.25)
+    assert metrics.ndcg == pytest.approx(0.5 / math.log2(3))
+    with pytest.raises(ValueError, match="same shape"):
+        calculate_metrics(relevance, torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="more than one"):
+        calculate_metrics(torch.ones(1, 3), torch.zeros(1, 3))
+
+
+def test_history_stands_where_it_was_watched():
+    rows, tokens = history_index(SEQUENCES, np.array([0, 1, 2]), np.array([2, 0, 2]))
+    assert list(zip(rows.tolist(), tokens.tolist(), strict=True)) == [
+        (0, 2),
+        (0, 0),
+        (2, 3),
+        (2, 1),
+    ]
+
+
+def test_masking_leaves_out_window_history_and_special_tokens():
+    scores = mask_history(
+        torch.zeros(2, 7), torch.tensor([[1, 5], [0, 0]]), (torch.tensor([0]), torch.tensor([3]))
+    )
+    assert torch.isfinite(scores).nonzero().tolist() == [
+        [0, 0], [0, 2], [0, 4], [1, 1], [1, 2], [1, 3], [1, 4],
+    ]  # fmt: skip
+
+
+class Fixed(nn.Module):
+    """Gives every user the same scores, the highest to the special tokens."""
+
+    def forward(self, movie_ids, user_ids):
+        return torch.arange(8.0).repeat(len(movie_ids), 1)
+
+
+def test_predictions_are_distinct_unseen_movies_best_first():
+    windows = torch.tensor([[6, 5], [6, 0]])
+    seen = (torch.tensor([0, 0]), torch.tensor([1, 4]))
+    output = get_model_predictions(Fixed(), windows, torch.tensor([0, 1]), 3, seen)
+    assert output.predictions.tolist() == [[3, 2, 0], [5, 4, 3]]
+    assert (output.scores[:, :-1] >= output.scores[:, 1:]).all()
+    everything = torch.arange(8.0).softmax(0)
+    assert output.scores[1, 0].item() == pytest.approx(everything[5].item())
+    with pytest.raises(ValueError, match="only 3 movies left"):
+        get_model_predictions(Fixed(), windows, torch.tensor([0, 1]), 4, seen)
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    broken = torch.tensor([[1.0, math.nan]])
+    with pytest.raises(ValueError, match="not a number"):
+        top_n(broken, 1)
+    with pytest.raises(ValueError, match="not a number"):
+        target_ranks(broken, torch.tensor([0]))
+
+
+def test_ranking_of_all_users_does_not_depend_on_the_batch():
+    users, ends, targets = np.array([0, 2]), np.array([2, 1]), np.array([1, 1])
+    table = torch.tensor([[9.0, 1, 8, 3, 7, 7], [9.0, 1, 8, 10, 7, 7]])
+    ranks = [
+        evaluate_ranking(lambda rows: table[rows], SEQUENCES, users, ends, targets, size).tolist()
+        for size in (1, 2)
+    ]
+    assert ranks[0] == ranks[1] == [1, 2]  # user 0: 0 and 2 seen, 3 is above; user 2: 0 and 2 above
+
+
+def test_popularity_counts_tokens():
+    popular = get_popular_movies(np.array([3, 1, 3, 0, 1, 3]))
+    assert popular.to_numpy().tolist() == [[3, 3], [1, 2], [0, 1]]
+    assert get_popular_movies(np.array([2, 0])).iloc[0]["movie_token"] == 0  # ties by token
+    output = get_popular_movie_predictions(popular, torch.tensor([[3, 5], [5, 5]]), 2)
+    assert output.predictions.tolist() == [[1, 0], [3, 1]]
+    with pytest.raises(ValueError, match="only 2 movies left"):
+        get_popular_movie_predictions(popular, torch.tensor([[3, 5]]), 3)

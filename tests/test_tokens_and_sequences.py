@@ -1,0 +1,178 @@
+"""Tokens, order, windows and splits, on users that fit on the screen."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from recformer_utils.movielens import MovieLensNotFoundError, load_movielens
+from recformer_utils.sequences import (
+    MovieLensSequenceDataset,
+    last_windows,
+    leave_one_out,
+    order_by_time,
+    sliding_windows,
+)
+from recformer_utils.tokens import MovieLensMetadata, UnknownIdError, find_movies
+
+USERS = pd.DataFrame({"user_id": [3, 1]})
+MOVIES = pd.DataFrame(
+    {
+        "movie_id": [10, 40, 20, 30],
+        "title": ["Matrix, The (1999)", "Alien (1979)", "Aliens (1986)", "Misérables, Les (1995)"],
+        "genres": ["Sci-Fi", "Horror", "Action", "Drama"],
+    }
+)
+METADATA = MovieLensMetadata.from_frames(USERS, MOVIES)  # tokens: 10 20 30 40 -> 0 1 2 3
+RATINGS = pd.DataFrame(  # user 1: 40 10 20 (a tie at 7, file order); user 3: 30 10 20 40
+    [(1, 10, 5, 7), (1, 40, 4, 2), (1, 20, 3, 7), (3, 30, 1, 1), (3, 20, 3, 9), (3, 10, 2, 4), (3, 40, 4, 9)],
+    columns=["user_id", "movie_id", "rating", "unix_timestamp"],
+)  # fmt: skip
+
+
+def test_tokens_follow_the_ids_and_end_in_start_and_end():
+    assert METADATA.user_id_tokens == {1: 0, 3: 1}
+    assert METADATA.movie_id_tokens == {10: 0, 20: 1, 30: 2, 40: 3, "<start>": 4, "<end>": 5}
+    assert (METADATA.vocab_size, METADATA.num_movies, METADATA.num_users) == (6, 4, 2)
+    tokens = METADATA.tokenize_movies([40, 10, 40])
+    assert tokens.tolist() == [3, 0, 3]
+    assert METADATA.movie_ids_of([*tokens, 4, 5]) == [40, 10, 40, None, None]
+
+
+def test_unknown_ids_are_named():
+    with pytest.raises(UnknownIdError, match=r"movie id 33 .*nearest known id: 30"):
+        METADATA.tokenize_movies([10, 33])
+    with pytest.raises(UnknownIdError, match="movie token 6"):
+        METADATA.movie_ids_of([6])
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("the matrix", 10),
+        ("Matrix", 10),
+        ("les miserables", 30),
+        ("Alien", 40),
+        ("aliens (1986)", 20),
+        ("matirx", 10),
+    ],
+)
+def test_titles_are_found(typed, found):
+    assert find_movies(typed, MOVIES)["movie_id"].iloc[0] == found
+
+
+def test_a_title_that_matches_nothing_names_the_nearest():
+    with pytest.raises(UnknownIdError, match=r"no movie is called 'zzzz'.*nearest titles"):
+        find_movies("zzzz", MOVIES)
+
+
+def test_order_is_by_time_with_ties_in_file_order():
+    sequences = order_by_time(RATINGS, METADATA)
+    assert sequences.of_user(0).tolist() == [3, 0, 1]
+    assert sequences.of_user(1).tolist() == [2, 0, 1, 3]
+    assert sequences.ratings.tolist() == [4, 5, 3, 1, 2, 3, 4]
+    assert sequences.lengths.tolist() == [3, 4]
+
+
+def test_windows_by_hand():
+    batch, positions = sliding_windows(order_by_time(RATINGS, METADATA), 3, 4, 5)
+    assert batch.movie_tokens.tolist() == [[4, 3, 0], [3, 0, 1], [4, 2, 0], [2, 0, 1], [0, 1, 3]]
+    assert batch.next_movie_tokens.tolist() == [1, 5, 1, 3, 5]
+    assert batch.ratings.tolist() == [[0, 4, 5], [4, 5, 3], [0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    assert batch.next_ratings.tolist() == [3, 0, 3, 4, 0]
+    assert batch.user_tokens.tolist() == [0, 0, 1, 1, 1]
+    assert positions.tolist() == [2, 3, 2, 3, 4]
+    assert batch.movie_tokens.dtype == torch.int32
+    assert batch.ratings.dtype == torch.int8
+
+
+def test_a_user_with_too_few_movies_has_no_window():
+    batch, _ = sliding_windows(order_by_time(RATINGS, METADATA), 5, 4, 5)
+    assert batch.user_tokens.tolist() == [1]
+    with pytest.raises(ValueError, match="at least 1"):
+        sliding_windows(order_by_time(RATINGS, METADATA), 0, 4, 5)
+
+
+def test_leave_one_out_and_last_windows():
+    sequences = order_by_time(RATINGS, METADATA)
+    split = leave_one_out(sequences)
+    assert split.validation_targets.tolist() == [0, 1]
+    assert split.test_targets.tolist() == [1, 3]
+    windows = last_windows(sequences, split.user_tokens, split.train_lengths, 3, 4)
+    assert windows.tolist() == [[4, 4, 3], [4, 2, 0]]
+
+
+@pytest.fixture(scope="module")
+def files():
+    folder = load_movielens("sample").folder
+    return {f"{name}_file": str(folder / f"{name}.dat") for name in ("movies", "users", "ratings")}
+
+
+def parts(files, split):
+    return [
+        MovieLensSequenceDataset(**files, sequence_length=5, split=split, is_validation=held_out)
+        for held_out in (False, True)
+    ]
+
+
+def places(dataset, back):
+    users = dataset.windows.user_tokens.numpy().astype(np.int64)[:, None]
+    return set((users * 100_000 + dataset.target_positions[:, None] - np.arange(back)).ravel())
+
+
+@pytest.mark.parametrize("split", ["time", "random"])
+def test_the_parts_hold_every_window_once(files, split):
+    training, validation = parts(files, split)
+    sequences = training.sequences
+    assert len(training) + len(validation) == (sequences.lengths + 2 - 5).clip(min=0).sum()
+    assert not places(training, 1) & places(validation, 1)
+    assert 0.08 < len(validation) / (len(training) + len(validation)) < 0.13
+
+
+@pytest.mark.parametrize("split", ["time", "leave-one-out"])
+def test_no_validation_target_stands_in_a_training_window(files, split):
+    training, validation = parts(files, split)
+    assert not places(training, 6) & places(validation, 1)
+
+
+def test_the_random_split_leaks(files):
+    training, validation = parts(files, "random")
+    asked = places(validation, 1)
+    assert len(asked & places(training, 6)) > 0.95 * len(asked)
+
+
+def test_leave_one_out_asks_for_the_last_but_one(files):
+    training, validation = parts(files, "leave-one-out")
+    split = leave_one_out(training.sequences)
+    assert validation.windows.next_movie_tokens.tolist() == split.validation_targets.tolist()
+    assert training.metadata.end_token not in training.windows.next_movie_tokens
+
+
+def test_whole_batches_equal_items(files):
+    dataset = MovieLensSequenceDataset(**files, sequence_length=5)
+    batch = next(iter(DataLoader(dataset, batch_size=7)))
+    for name, tensor in batch._asdict().items():
+        items = torch.stack([getattr(dataset[i], name) for i in range(7)])
+        assert torch.equal(tensor, items)
+    assert dataset[0].user_tokens.shape == ()
+
+
+def test_arguments_out_of_range_are_refused(files):
+    with pytest.raises(ValueError, match="validation_fraction"):
+        MovieLensSequenceDataset(**files, sequence_length=5, validation_fraction=1.0)
+    with pytest.raises(ValueError, match="'time', 'leave-one-out' or 'random'"):
+        MovieLensSequenceDataset(**files, sequence_length=5, split="tomorrow")
+
+
+@pytest.mark.realdata
+def test_movielens_1m_has_982089_windows():
+    try:
+        folder = load_movielens("ml-1m").folder
+    except MovieLensNotFoundError as error:
+        pytest.skip(str(error))
+    files = {f"{name}_file": str(folder / f"{name}.dat") for name in ("movies", "users", "ratings")}
+    training, validation = parts(files, "time")
+    assert len(training) + len(validation) == 982_089
+    assert training.metadata.vocab_size == 3_885
+    assert len(training.metadata.user_id_tokens) == 6_040

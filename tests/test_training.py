@@ -1,0 +1,237 @@
+"""Configuration, checkpoints and the training loop."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from tbparse import SummaryReader
+from torch import nn
+
+from recformer_utils.checkpoints import (
+    CheckpointError,
+    load_checkpoint,
+    load_weights,
+    save_atomically,
+)
+from recformer_utils.configuration import ConfigError
+from recformer_utils.evaluation import get_model_predictions
+from recformer_utils.movielens import load_movielens
+from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
+from recformer_utils.training import (
+    get_dataset,
+    get_model_config,
+    load_config,
+    run_model_training,
+    train_step,
+)
+
+SHAPE = """
+movie_transformer_config:
+  context_window_size: 5
+  embedding_dimension: 8
+  num_layers: 1
+  num_heads: 2
+user_embedding_dimension: 4
+interaction_mlp_hidden_sizes: [8]
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A small model on forty users of the sample."""
+    sample = load_movielens("sample")
+    users = sample.users.head(40)
+    frames = {
+        "users": users,
+        "movies": sample.movies,
+        "ratings": sample.ratings[sample.ratings["user_id"].isin(users["user_id"])],
+    }
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, frame in frames.items():
+        lines = frame.astype(str).agg("::".join, axis=1)
+        (folder / f"{name}.dat").write_text("\n".join(lines) + "\n", encoding="latin-1")
+    text = f"""
+trainer_config:
+  data_dir: {folder}
+  model_dir: {tmp_path / "model"}
+  tensorboard_dir: {tmp_path / "tensorboard"}
+  batch_size: 64
+  starting_learning_rate: 0.01
+  learning_rate_decay: 0.9
+  num_epochs: 3
+  device: cpu
+  split: leave-one-out
+  progress: false
+{SHAPE}"""
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return load_config(path)
+
+
+def elsewhere(config, folder, **trainer):
+    places = {"model_dir": str(folder), "tensorboard_dir": str(folder / "tensorboard")}
+    return {**config, "trainer_config": {**config["trainer_config"], **places, **trainer}}
+
+
+def tiny_model(config):
+    torch.manual_seed(0)
+    dataset = get_dataset(config)
+    model = MovieLensTransformer(get_model_config(config, dataset))
+    init_weights(model)
+    return model, dataset
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "batch_size",
+            "batchsize",
+            "unknown key trainer_config.batchsize.*trainer_config.batch_size",
+        ),
+        ("num_heads", "heads", "unknown key movie_transformer_config.heads.*num_heads"),
+        ("  batch_size: 64\n", "", "trainer_config.batch_size is missing"),
+        (
+            "batch_size: 64",
+            "batch_size: many",
+            "trainer_config.batch_size must be int, found 'many'",
+        ),
+        ("trainer_config:", "trainer_config: [", "not readable as YAML"),
+    ],
+)
+def test_a_bad_configuration_is_refused_by_file_and_key(config, tmp_path, old, new, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text((tmp_path / "config.yaml").read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=rf"bad\.yaml: .*{message}"):
+        load_config(path)
+
+
+def test_one_batch_is_learned_by_heart(config):
+    model, dataset = tiny_model(config)
+    batch = dataset[torch.tensor([0, 40, 200, 700])]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    criterion = nn.CrossEntropyLoss()
+    model.eval()  # dropout off
+    for _ in range(200):
+        loss = train_step(
+            batch.movie_tokens, batch.user_tokens, batch.next_movie_tokens,
+            model, optimizer, criterion, torch.device("cpu"),
+        )  # fmt: skip
+    assert loss.item() < 1e-3
+    with torch.no_grad():
+        found = model(batch.movie_tokens, batch.user_tokens).argmax(dim=1)
+    assert found.tolist() == batch.next_movie_tokens.tolist()
+
+
+def test_training_beats_popularity_and_writes_what_it_says(config, tmp_path):
+    result = run_model_training(config)
+    assert result.history["epoch"].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(result.history["learning_rate"], [0.01, 0.009, 0.0081])
+    assert result.history["train_loss"].is_monotonic_decreasing
+    assert (tmp_path / "model/model.pth").exists()
+    scalars = SummaryReader(str(tmp_path / "tensorboard")).scalars
+    table = scalars.pivot(index="step", columns="tag", values="value")
+    assert set(table.columns) == {
+        "loss/train", "loss/validation", "learning_rate", "validation/HR@10", "validation/NDCG@10",
+    }  # fmt: skip
+    np.testing.assert_allclose(
+        table["loss/validation"], result.history["validation_loss"], rtol=1e-5
+    )
+    best = int(result.history["validation_loss"].idxmin()) + 1
+    assert result.best_epoch == best
+
+
+class Killed(Exception):
+    """Stands in for a kill between two epochs."""
+
+
+def test_a_resumed_run_ends_with_the_same_numbers(config, tmp_path):
+    whole = run_model_training(elsewhere(config, tmp_path / "whole"))
+
+    def kill(epoch, model):
+        if epoch == 2:
+            torch.rand(17)  # whatever else the process did with the global generator
+            raise Killed
+
+    broken = elsewhere(config, tmp_path / "broken")
+    with pytest.raises(Killed):
+        run_model_training(broken, on_epoch=kill)
+    resumed = run_model_training(broken)
+    for column in ("train_loss", "validation_loss", "HR@10", "learning_rate"):
+        assert resumed.history[column].tolist() == whole.history[column].tolist()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_a_checkpoint_of_another_run_is_refused(config):
+    run_model_training(config)
+    other = {**config, "trainer_config": {**config["trainer_config"], "batch_size": 32}}
+    with pytest.raises(CheckpointError, match="another batch_size"):
+        run_model_training(other)
+
+
+def test_patience_ends_a_run(config, tmp_path):
+    stuck = elsewhere(config, tmp_path / "stuck", starting_learning_rate=0.0, patience=2)
+    stuck["trainer_config"]["num_epochs"] = 9
+    assert len(run_model_training(stuck).history) == 3  # the best, then two without a better one
+
+
+def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):
+    wild = elsewhere(config, tmp_path / "wild", starting_learning_rate=1e20)
+    with pytest.raises(FloatingPointError, match="starting_learning_rate"):
+        run_model_training(wild)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path):
+    path = tmp_path / "weights.pth"
+    save_atomically({"a": torch.ones(2)}, path)
+    with pytest.raises(Exception, match="pickle"):
+        save_atomically({"a": lambda: None}, path)
+    assert torch.equal(load_checkpoint(path)["a"], torch.ones(2))
+    assert os.listdir(tmp_path) == ["weights.pth"]
+
+
+class Malicious:
+    """A pickle that would make a folder when it is read."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path):
+    torch.save(Malicious(tmp_path / "it_ran"), tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="refused"):
+        load_checkpoint(tmp_path / "bad.pth")
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_damaged_and_foreign_files_are_refused(config, tmp_path):
+    model, _ = tiny_model(config)
+    path = tmp_path / "weights.pth"
+    save_atomically(model.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load_weights(model, path)
+    save_atomically({**model.state_dict(), "user_embedding.weight": torch.ones(1, 2)}, path)
+    with pytest.raises(CheckpointError, match=r"user_embedding.weight is \(1, 2\)"):
+        load_weights(model, path)
+    with pytest.raises(FileNotFoundError, match="train first"):
+        load_weights(model, tmp_path / "missing.pth")
+
+
+def test_names_of_a_compiled_model_are_understood(config, tmp_path):
+    model, dataset = tiny_model(config)
+    weights = {f"_orig_mod.{name}": tensor for name, tensor in model.state_dict().items()}
+    save_atomically(weights, tmp_path / "compiled.pth")
+    other = MovieLensTransformer(get_model_config(config, dataset))
+    load_weights(other, tmp_path / "compiled.pth")
+    batch = dataset[torch.arange(6)]
+    one, two = (
+        get_model_predictions(m, batch.movie_tokens, batch.user_tokens, 10) for m in (model, other)
+    )
+    assert torch.equal(one.predictions, two.predictions)
