@@ -198,11 +198,13 @@ def _encode(picture: Image.Image, limit: int = 140_000) -> tuple[str, bytes]:
         palette.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= limit:
             return "image/png", buffer.getvalue()
-    for quality in (88, 80, 70, 60, 50, 40):
+    for quality in (88, 80, 70, 60, *[60] * 8):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= limit:
             break
+        if quality == 60:  # below that, text breaks up: rather a smaller picture
+            picture = picture.resize((picture.width * 7 // 8, picture.height * 7 // 8))
     return "image/jpeg", buffer.getvalue()
 
 
