@@ -85,7 +85,7 @@ def contents(notebook: nbformat.NotebookNode) -> str:
     headings = re.findall(r"^## (.+)$", _markdown(notebook), flags=re.MULTILINE)
     skip = {"Contents", "Setup"}
     links = [
-        f"- [{heading}](#{quote(heading.replace('`', '').replace(' ', '-'), safe=':,?()+')})"
+        f"- [{heading}](#{quote(heading.replace('`', '').replace(' ', '-'), safe=':,?+')})"
         for heading in headings
         if heading not in skip
     ]
