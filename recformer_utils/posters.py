@@ -1,21 +1,25 @@
 """Posters: a picture for every movie, and rows of them."""
 
 import io
-from collections.abc import Callable, Sequence
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from os.path import lexists
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import display
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
 
 from recformer_utils.title_cards import load_font, split_title, title_card
 
 POSTER_FOLDER = Path(__file__).resolve().parents[1] / "data" / "posters"
-SUFFIXES = (".jpg", ".jpeg", ".png")
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 RED = "#E4002B"  # the recommendation, and nothing else in the series
 TEXT, QUIET, EMPTY = "#111827", "#4B5563", "#E5E7EB"
 LARGEST_PIXELS = 40_000_000  # no poster is larger; a picture that claims to be is not opened
+SMALLEST_SIDE = 16  # less is the one-pixel picture that some servers send for "not found"
 WIDTH, GAP, FRAME, POSTER_WIDTH = 1240, 22, 7, 186
 
 Highlight = int | Sequence[int] | Callable[[int, int], bool] | None
@@ -29,29 +33,45 @@ def find_poster(movie_id: int, folder: Path | None = POSTER_FOLDER) -> Image.Ima
     """Opens the reader's own poster of a movie; None when there is none.
 
     Raises:
-        UnusablePosterError: the file is truncated, is no picture, or is far too large.
+        UnusablePosterError: the file is truncated, is not the picture that its name says, or has
+            far too many or far too few pixels. The message names the file, without its folder.
     """
     if folder is None:
         return None
-    for suffix in SUFFIXES:
+    for suffix in FORMATS:
         path = Path(folder) / f"{movie_id}{suffix}"
-        if path.exists():
+        if lexists(path):  # a link to nowhere is there too, and worth a word
             return _open(path)
     return None
 
 
 def _open(path: Path) -> Image.Image:
+    wanted = FORMATS[path.suffix]
+    if not path.is_file():
+        raise UnusablePosterError(f"{path.name}: not a file; expected a {wanted} picture")
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > LARGEST_PIXELS:
-                raise UnusablePosterError(f"{path.name}: {image.width} x {image.height} pixels")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError as error:
+        with warnings.catch_warnings():
+            # Pillow only warns about the smaller bombs, where a reader cannot tell which file.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=("JPEG", "PNG"))
+        with image:
+            width, height = image.size
+            if image.format == wanted and (
+                width * height <= LARGEST_PIXELS and min(width, height) >= SMALLEST_SIDE
+            ):
+                picture = ImageOps.exif_transpose(image).convert("RGBA")
+                white = Image.new("RGBA", picture.size, "white")  # what shows where it is clear
+                return Image.alpha_composite(white, picture).convert("RGB")
+            found = f"{image.format}, {width} x {height} pixels"
+    except Image.UnidentifiedImageError as error:
         raise UnusablePosterError(f"{path.name}: not a JPEG or PNG picture") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, UnusablePosterError):
-            raise
-        raise UnusablePosterError(f"{path.name}: {error}") from error
+    except Exception as error:  # decoders fed with garbage raise nearly anything
+        reason = getattr(error, "strerror", None) or error
+        raise UnusablePosterError(f"{path.name}: {reason}") from error
+    raise UnusablePosterError(
+        f"{path.name}: is {found}; expected {wanted}, each side at least {SMALLEST_SIDE} pixels, "
+        f"no more than {LARGEST_PIXELS // 1_000_000} million in all"
+    )
 
 
 def poster(
@@ -73,6 +93,7 @@ def poster(
     Returns:
         uint8 (height, width, 3). An unusable file becomes a title card, never an exception.
     """
+    movie_id = operator.index(movie_id)  # NumPy's integers do not seed the card's variations
     try:
         own = find_poster(movie_id, folder)
     except UnusablePosterError:
@@ -91,8 +112,9 @@ def poster_rows(
     folder: Path | None = POSTER_FOLDER,
 ) -> Image.Image:
     """Rows of posters as one picture; arguments as for `show_posters`."""
+    rows = [[_integer(value) for value in row] for row in rows]
     columns = max((len(row) for row in rows), default=0)
-    width = min(POSTER_WIDTH, (WIDTH - GAP) // max(columns, 1) - GAP)
+    width = max(8, min(POSTER_WIDTH, (WIDTH - GAP) // max(columns, 1) - GAP))
     size = (width, width * 3 // 2)
     above = 34 if row_titles else 0
     below = 30 if captions else 0
@@ -100,30 +122,28 @@ def poster_rows(
     height = max(1, len(rows)) * pitch + GAP
     canvas = Image.new("RGB", (max(columns, 1) * (width + GAP) + GAP, height), "white")
     draw = ImageDraw.Draw(canvas)
-    table = movies.set_index("movie_id")[["title", "genres"]]
+    table = {m: (title, genres) for m, title, genres in _known(rows, movies)}
     for r, row in enumerate(rows):
         top = GAP + r * pitch
-        if row_titles:
-            font = _fit(row_titles[r], "DejaVuSans-Bold", 17, canvas.width - 2 * GAP)
-            draw.text((GAP, top - 4), row_titles[r], font=font, fill=TEXT)
+        if head := _text_at(row_titles, r):
+            font = _fit(head, "DejaVuSans-Bold", 17, canvas.width - 2 * GAP)
+            draw.text((GAP, top - 4), head, font=font, fill=TEXT)
         for c, movie_id in enumerate(row):
             x, y = GAP + c * (width + GAP), top + above
             marked = _is_marked(highlight, r, c, len(row))
             if marked:
                 box = [x - FRAME, y - FRAME, x + width + FRAME - 1, y + size[1] + FRAME - 1]
                 draw.rectangle(box, fill=RED)
-            if movie_id in table.index:
-                picture = poster(movie_id, *table.loc[movie_id], folder=folder, size=size)
+            if movie_id in table:
+                picture = poster(movie_id, *table[movie_id], folder=folder, size=size)
                 canvas.paste(Image.fromarray(picture), (x, y))
             else:
                 draw.rectangle([x, y, x + width - 1, y + size[1] - 1], fill=EMPTY)
-            if captions and c < len(captions[r]):
-                text, color = captions[r][c], RED if marked else QUIET
-                font = _fit(
-                    text, "DejaVuSans-Bold" if marked else "DejaVuSans", 15, width + GAP - 4
-                )
+            if captions and (text := _text_at(captions[r] if r < len(captions) else None, c)):
+                name = "DejaVuSans-Bold" if marked else "DejaVuSans"
+                font = _fit(text, name, 15, width + GAP - 4)
                 place = (x + width / 2, y + size[1] + FRAME + 6)
-                draw.text(place, text, font=font, fill=color, anchor="mt")
+                draw.text(place, text, font=font, fill=RED if marked else QUIET, anchor="mt")
     return canvas
 
 
@@ -147,11 +167,14 @@ def show_posters(
         row_titles: a short text above each row.
         folder: where the reader's own posters are; title cards stand in for those missing.
     """
+    rows = [[_integer(value) for value in row] for row in rows]
     picture = poster_rows(rows, movies, highlight, captions, row_titles, folder)
-    mime, data = _encode(picture)
+    shown = {movie_id for movie_id, *_ in _known(rows, movies)}
+    unusable = unusable_posters(shown, folder)
+    photographs = _files(shown, folder) > len(unusable)
+    mime, data = _encode(picture, photographs)
     alt = _alternative_text(rows, movies, highlight, row_titles)
     display({mime: data, "text/plain": alt}, raw=True, metadata={mime: {"alt": alt}})
-    unusable = unusable_posters({m for row in rows for m in row if m is not None}, folder)
     if unusable:
         print(
             f"{len(unusable)} poster files could not be used and became title cards: "
@@ -159,7 +182,7 @@ def show_posters(
         )
 
 
-def unusable_posters(movie_ids: set[int], folder: Path | None = POSTER_FOLDER) -> list[str]:
+def unusable_posters(movie_ids: Iterable[int], folder: Path | None = POSTER_FOLDER) -> list[str]:
     """Poster files that are there but cannot be used, each with its reason."""
     reasons = []
     for movie_id in sorted(movie_ids):
@@ -170,12 +193,39 @@ def unusable_posters(movie_ids: set[int], folder: Path | None = POSTER_FOLDER) -
     return reasons
 
 
+def _files(movie_ids: Iterable[int], folder: Path | None) -> int:
+    """How many of the movies have a poster file, usable or not."""
+    if folder is None:
+        return 0
+    return sum(any(lexists(Path(folder) / f"{m}{s}") for s in FORMATS) for m in movie_ids)
+
+
+def _integer(value: object) -> int | None:
+    """A plain int, whatever kind of integer came (NumPy, torch); None for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _known(rows: list[list[int | None]], movies: pd.DataFrame) -> Iterable[tuple[int, str, str]]:
+    """Movie id, title and genres of those movies of the rows that the frame has."""
+    found = movies[movies["movie_id"].isin([m for row in rows for m in row if m is not None])]
+    return zip(found["movie_id"].tolist(), found["title"], found["genres"], strict=True)
+
+
+def _text_at(texts: Sequence[str] | None, place: int) -> str:
+    """The text at a place, empty where there is none: fewer texts than posters are fine."""
+    return "" if texts is None or place >= len(texts) else str(texts[place])
+
+
 def _is_marked(highlight: Highlight, row: int, column: int, length: int) -> bool:
     if highlight is None:
         return False
     if callable(highlight):
         return bool(highlight(row, column))
-    wanted = [highlight] if isinstance(highlight, int) else list(highlight)
+    single = _integer(highlight)
+    wanted = list(highlight) if single is None else [single]
     return column in [place % length if place < 0 else place for place in wanted]
 
 
@@ -186,26 +236,28 @@ def _fit(text: str, name: str, size: int, width: float):
     return load_font(name, size)
 
 
-def _encode(picture: Image.Image, limit: int = 140_000) -> tuple[str, bytes]:
-    """PNG with a palette, which suits title cards; JPEG when photographs make that too large.
+def _encode(
+    picture: Image.Image, photographs: bool = False, limit: int = 140_000
+) -> tuple[str, bytes]:
+    """PNG with a palette, which suits title cards; JPEG for photographs, which it would spoil.
 
     The limit, in bytes, keeps a notebook's output below 200 KiB once it is text (base64).
     """
-    for colors in (255, 128, 64):
+    for colors in () if photographs else (255, 128, 64):
         buffer = io.BytesIO()
         # Dithering would only add noise and bytes to flat colors.
         palette = picture.quantize(colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         palette.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= limit:
             return "image/png", buffer.getvalue()
-    for quality in (88, 80, 70, 60, *[60] * 8):
+    for quality in (88, 80, 70, 60):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= limit:
-            break
-        if quality == 60:  # below that, text breaks up: rather a smaller picture
-            picture = picture.resize((picture.width * 7 // 8, picture.height * 7 // 8))
-    return "image/jpeg", buffer.getvalue()
+            return "image/jpeg", buffer.getvalue()
+    # Each step has two thirds of the pixels, so it ends; below 60 text breaks up.
+    smaller = (max(1, picture.width * 9 // 11), max(1, picture.height * 9 // 11))
+    return _encode(picture.resize(smaller, Image.Resampling.LANCZOS), True, limit)
 
 
 def _alternative_text(
@@ -224,7 +276,7 @@ def _alternative_text(
             title = split_title(names[movie_id])[0] if movie_id in names else "empty place"
             marked = _is_marked(highlight, r, c, len(row))
             titles.append(f"{title} (framed in red)" if marked else title)
-        head = row_titles[r] if row_titles else f"Row {r + 1}"
-        sentences.append(f"{head}: {', '.join(titles)}.")
+        head = _text_at(row_titles, r) or f"Row {r + 1}"
+        sentences.append(f"{head}: {', '.join(titles) or 'no movies'}.")
     text = "Movie posters. " + " ".join(sentences)
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

@@ -215,3 +215,13 @@ def test_checks_refuse_wrong_answers_and_accept_right_ones(path):
     client.execute()
     printed = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
     assert printed.count(": correct") == len(tagged(read(path), "check"))
+
+
+@main
+def test_pages_carry_the_alternative_texts(path, tmp_path):
+    notebook = read(path)
+    series.write_page(notebook, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert series.NO_ALT not in page
+    for text in series.alternative_texts(notebook):
+        assert f'alt="{text}"' in page

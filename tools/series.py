@@ -35,6 +35,7 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 BUILD = REPOSITORY / "build"
 README = REPOSITORY / "README.md"
 MEASURE_PEAK = "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss"
+NO_ALT = "No description has been provided for this image"  # nbconvert's words
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif")
 
 
@@ -296,9 +297,23 @@ def write_page(notebook: nbformat.NotebookNode, path: Path) -> None:
     page, _ = HTMLExporter(template_name="lab").from_notebook_node(
         notebook, resources={"metadata": {"name": path.stem}}
     )
+    # nbconvert's lab template leaves out the alternative texts that the outputs carry.
+    alts = iter(alternative_texts(notebook))
+    page = re.sub(f'alt="{NO_ALT}"', lambda match: f'alt="{next(alts, NO_ALT)}"', page)
     page = re.sub(r'href="([0-9]{2}_[a-z_]+)\.ipynb"', r'href="\1.html"', page)
     page = page.replace('href="../README.md#the-series"', 'href="index.html"')
     _write(path, page)
+
+
+def alternative_texts(notebook: nbformat.NotebookNode) -> list[str]:
+    """The alternative text of each picture, in the order in which they are shown."""
+    return [
+        html.escape(output.metadata.get(mime, {}).get("alt", NO_ALT))
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        for mime in IMAGE_TYPES
+        if mime in output.get("data", {})
+    ]
 
 
 def write_index(paths: list[Path]) -> None:
