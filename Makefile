@@ -29,7 +29,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $(READY)
 
 run: setup
-	$(BIN)/python tools/series.py run
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py run
 
 test: test-unit test-notebooks
 
@@ -52,7 +52,7 @@ data: setup
 	$(BIN)/python -m recformer_utils.movielens
 
 publish: setup
-	$(BIN)/python tools/series.py publish
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py publish
 
 refresh: setup
 	$(BIN)/python tools/series.py refresh
