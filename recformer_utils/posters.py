@@ -93,14 +93,21 @@ def poster(
     Returns:
         uint8 (height, width, 3). An unusable file becomes a title card, never an exception.
     """
-    movie_id = operator.index(movie_id)  # NumPy's integers do not seed the card's variations
+    # NumPy's integers do not seed the card's variations, so make it a plain one.
+    return _picture(operator.index(movie_id), title, genres, folder, size)[0]
+
+
+def _picture(
+    movie_id: int, title: str, genres: str, folder: Path | None, size: tuple[int, int]
+) -> tuple[np.ndarray, str]:
+    """The picture of a movie, and what it is: "own", "card", or why its file was unusable."""
     try:
         own = find_poster(movie_id, folder)
-    except UnusablePosterError:
-        own = None
+    except UnusablePosterError as error:
+        return title_card(movie_id, title, genres, size), str(error)
     if own is None:
-        return title_card(movie_id, title, genres, size)
-    return np.asarray(ImageOps.fit(own, size, Image.Resampling.LANCZOS))
+        return title_card(movie_id, title, genres, size), "card"
+    return np.asarray(ImageOps.fit(own, size, Image.Resampling.LANCZOS)), "own"
 
 
 def poster_rows(
@@ -113,6 +120,18 @@ def poster_rows(
 ) -> Image.Image:
     """Rows of posters as one picture; arguments as for `show_posters`."""
     rows = [[_integer(value) for value in row] for row in rows]
+    return _compose(rows, movies, highlight, captions, row_titles, folder)[0]
+
+
+def _compose(
+    rows: list[list[int | None]],
+    movies: pd.DataFrame,
+    highlight: Highlight,
+    captions: Sequence[Sequence[str]] | None,
+    row_titles: Sequence[str] | None,
+    folder: Path | None,
+) -> tuple[Image.Image, dict[int, str]]:
+    """The picture, and for each movie in it what `_picture` said of it."""
     columns = max((len(row) for row in rows), default=0)
     width = max(8, min(POSTER_WIDTH, (WIDTH - GAP) // max(columns, 1) - GAP))
     size = (width, width * 3 // 2)
@@ -122,7 +141,14 @@ def poster_rows(
     height = max(1, len(rows)) * pitch + GAP
     canvas = Image.new("RGB", (max(columns, 1) * (width + GAP) + GAP, height), "white")
     draw = ImageDraw.Draw(canvas)
-    table = {m: (title, genres) for m, title, genres in _known(rows, movies)}
+    wanted = [movie_id for row in rows for movie_id in row if movie_id is not None]
+    known = movies[movies["movie_id"].isin(wanted)]
+    table = {
+        movie_id: _picture(movie_id, title, genres, folder, size)
+        for movie_id, title, genres in zip(
+            known["movie_id"].tolist(), known["title"], known["genres"], strict=True
+        )
+    }
     for r, row in enumerate(rows):
         top = GAP + r * pitch
         if head := _text_at(row_titles, r):
@@ -135,8 +161,7 @@ def poster_rows(
                 box = [x - FRAME, y - FRAME, x + width + FRAME - 1, y + size[1] + FRAME - 1]
                 draw.rectangle(box, fill=RED)
             if movie_id in table:
-                picture = poster(movie_id, *table[movie_id], folder=folder, size=size)
-                canvas.paste(Image.fromarray(picture), (x, y))
+                canvas.paste(Image.fromarray(table[movie_id][0]), (x, y))
             else:
                 draw.rectangle([x, y, x + width - 1, y + size[1] - 1], fill=EMPTY)
             if captions and (text := _text_at(captions[r] if r < len(captions) else None, c)):
@@ -144,7 +169,7 @@ def poster_rows(
                 font = _fit(text, name, 15, width + GAP - 4)
                 place = (x + width / 2, y + size[1] + FRAME + 6)
                 draw.text(place, text, font=font, fill=RED if marked else QUIET, anchor="mt")
-    return canvas
+    return canvas, {movie_id: kind for movie_id, (_, kind) in table.items()}
 
 
 def show_posters(
@@ -168,11 +193,9 @@ def show_posters(
         folder: where the reader's own posters are; title cards stand in for those missing.
     """
     rows = [[_integer(value) for value in row] for row in rows]
-    picture = poster_rows(rows, movies, highlight, captions, row_titles, folder)
-    shown = {movie_id for movie_id, *_ in _known(rows, movies)}
-    unusable = unusable_posters(shown, folder)
-    photographs = _files(shown, folder) > len(unusable)
-    mime, data = _encode(picture, photographs)
+    picture, kinds = _compose(rows, movies, highlight, captions, row_titles, folder)
+    unusable = [kinds[m] for m in sorted(kinds) if kinds[m] not in ("own", "card")]
+    mime, data = _encode(picture, photographs="own" in kinds.values())
     alt = _alternative_text(rows, movies, highlight, row_titles)
     display({mime: data, "text/plain": alt}, raw=True, metadata={mime: {"alt": alt}})
     if unusable:
@@ -193,25 +216,12 @@ def unusable_posters(movie_ids: Iterable[int], folder: Path | None = POSTER_FOLD
     return reasons
 
 
-def _files(movie_ids: Iterable[int], folder: Path | None) -> int:
-    """How many of the movies have a poster file, usable or not."""
-    if folder is None:
-        return 0
-    return sum(any(lexists(Path(folder) / f"{m}{s}") for s in FORMATS) for m in movie_ids)
-
-
 def _integer(value: object) -> int | None:
     """A plain int, whatever kind of integer came (NumPy, torch); None for anything else."""
     try:
         return operator.index(value)
     except TypeError:
         return None
-
-
-def _known(rows: list[list[int | None]], movies: pd.DataFrame) -> Iterable[tuple[int, str, str]]:
-    """Movie id, title and genres of those movies of the rows that the frame has."""
-    found = movies[movies["movie_id"].isin([m for row in rows for m in row if m is not None])]
-    return zip(found["movie_id"].tolist(), found["title"], found["genres"], strict=True)
 
 
 def _text_at(texts: Sequence[str] | None, place: int) -> str:
