@@ -4,9 +4,10 @@ import os
 import pickle
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -18,20 +19,32 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used: unreadable, of another shape, or with code in it."""
 
 
-def save_atomically(value: Any, path: str | Path) -> None:
-    """Saves with torch.save to a temporary file and moves it into place."""
-    path = Path(path)
+@contextmanager
+def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """A binary file to write to that takes its name only once it is whole.
+
+    Args:
+        path: the final name; what stands there is replaced at the end, or left alone on an error.
+        mode: who may read the file; temporary files are made for their owner only.
+    """
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as temporary:
         try:
-            torch.save(value, temporary)
+            yield temporary
             temporary.flush()
             os.fsync(temporary.fileno())
+            os.chmod(temporary.name, mode)
             os.replace(temporary.name, path)
         except BaseException:
             Path(temporary.name).unlink(missing_ok=True)
             raise
+
+
+def save_atomically(value: Any, path: str | Path) -> None:
+    """Saves with torch.save to a temporary file and moves it into place."""
+    with replacing(Path(path)) as file:
+        torch.save(value, file)
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Any:

@@ -157,7 +157,7 @@ def animation(p: Painter) -> None:
 
 def childrens(p: Painter) -> None:
     x, y = p.vary(0.3, 0.7), 0.9
-    colors = [p.main, p.accent, p.ground]
+    colors = (p.main, p.accent)
     for i in range(6):
         p.disc(x, y, 0.62 - i * 0.1, colors[i % 2] if i < 5 else p.ground)
     p.disc((x + 0.5) % 1, p.vary(0.1, 0.18), 0.07, p.accent)

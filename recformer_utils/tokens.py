@@ -149,9 +149,7 @@ def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
         order = np.lexsort((length, rank))
         return movies.iloc[order[: int(min(n, (rank < 9).sum()))]]
     # Typing errors: an article counts for nothing, in a short title it would weigh too much.
-    query, bare = (text.str.replace(r"^(the|a|an|les?|la) ", "", regex=True)
-                   for text in (pd.Series([query]), without_year))  # fmt: skip
-    query = query.iloc[0]
+    query, bare = _without_article(query), without_year.map(_without_article)
     close = get_close_matches(query, bare.tolist(), n=n, cutoff=0.75)
     if close:
         first_row = {name: row for row, name in reversed(list(enumerate(bare)))}
@@ -159,6 +157,10 @@ def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     nearest = get_close_matches(query, bare.tolist(), n=3, cutoff=0.0)
     suggestions = movies["title"][bare.isin(nearest)].tolist()[:3]
     raise UnknownIdError(f"no movie is called {title!r}; the nearest titles are {suggestions}")
+
+
+def _without_article(plain_title: str) -> str:
+    return re.sub(r"^(the|a|an|les?|la) ", "", plain_title)
 
 
 def _plain(title: str) -> str:

@@ -236,16 +236,20 @@ def run_model_training(
     )
 
 
+def _epoch_seed(run: RunConfig, epoch: int) -> int:
+    """The seed of one epoch's order and dropout, whatever was computed before it."""
+    return run.trainer_config.seed * 100_003 + epoch
+
+
 def _loader(
     dataset: MovieLensSequenceDataset, run: RunConfig, device: torch.device, epoch: int
 ) -> DataLoader:
     """Shuffled batches; epoch n draws the same order whether or not a run was resumed."""
-    trainer = run.trainer_config
     return DataLoader(
         dataset,
-        batch_size=trainer.batch_size,
+        batch_size=run.trainer_config.batch_size,
         shuffle=True,
-        generator=torch.Generator().manual_seed(trainer.seed * 100_003 + epoch),
+        generator=torch.Generator().manual_seed(_epoch_seed(run, epoch)),
         pin_memory=device.type == "cuda",
     )
 
@@ -264,7 +268,7 @@ def _train_epoch(
     trainer = run.trainer_config
     model.train()
     total = torch.zeros((), device=device)
-    torch.manual_seed(trainer.seed * 100_003 + epoch)  # dropout, the same after a resume
+    torch.manual_seed(_epoch_seed(run, epoch))  # dropout, the same after a resume
     for step, batch in enumerate(loader, start=1):
         total += train_step(
             batch.movie_tokens,

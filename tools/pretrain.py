@@ -12,14 +12,13 @@ import os
 import platform
 import resource
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 
-from recformer_utils.checkpoints import load_checkpoint, save_atomically
+from recformer_utils.checkpoints import load_checkpoint, replacing, save_atomically
 from recformer_utils.evaluation import get_popular_movies
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
@@ -122,15 +121,13 @@ def reduce_embeddings(config: dict, name: str, run_folder: Path, best_epoch: int
     frames = [untrained.movie_transformer.token_embedding.weight.detach().half()]
     frames += [load_checkpoint(run_folder / f"embeddings_{epoch:03d}.pth") for epoch in epochs[1:]]
     target = REPOSITORY / "data/pretrained" / name / "embedding_path.npz"
-    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".npz", delete=False) as file:
+    with replacing(target, mode=0o644) as file:
         np.savez_compressed(
             file,
             epochs=epochs,
             movie_tokens=tokens,
             embeddings=np.stack([frame.numpy()[tokens] for frame in frames]),
         )
-    os.chmod(file.name, 0o644)  # temporary files are for their owner only
-    os.replace(file.name, target)
     print(f"{target.relative_to(REPOSITORY)}: {target.stat().st_size:,} bytes, epochs {epochs}")
 
 

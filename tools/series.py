@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -28,6 +27,7 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageChops
 from tqdm import tqdm
 
+from recformer_utils.checkpoints import replacing
 from recformer_utils.movielens import load_movielens
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -285,11 +285,8 @@ def write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
-    os.replace(temporary, path)
+    with replacing(path, mode=0o644) as file:
+        file.write(text.encode())
 
 
 def write_page(notebook: nbformat.NotebookNode, path: Path) -> None:
