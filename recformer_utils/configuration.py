@@ -5,15 +5,18 @@ import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import dacite
 import torch
 import yaml
 
 from recformer_utils.movielens_transformer import MovieLensTransformerConfig
-from recformer_utils.sequences import MovieLensSequenceDataset
+from recformer_utils.sequences import MovieLensSequenceDataset, Split
 from recformer_utils.transformer import TransformerConfig
+
+Schedule = Literal["exponential", "cosine", "one-cycle"]
+KeepBest = Literal["validation_loss", "NDCG@10"]
 
 
 class ConfigError(ValueError):
@@ -31,12 +34,17 @@ class TrainerConfig:
     starting_learning_rate: float  # Adam's, at the first epoch
     num_epochs: int  # passes over the training windows
     device: str = "auto"  # "auto" (cuda, else mps, else cpu) or one of these
-    learning_rate_decay: float = 1.0  # the learning rate is multiplied by this after each epoch
-    split: str = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
+    schedule: Schedule = "exponential"  # "exponential", "cosine" or "one-cycle"
+    learning_rate_decay: float = 1.0  # "exponential": the rate is multiplied by this each epoch
+    warmup_fraction: float = 0.0  # "cosine": share of the steps in which the rate rises from 0
+    weight_decay: float = 0.0  # AdamW's; 0 is Adam
+    max_gradient_norm: float | None = None  # longer gradients are cut to this length
+    split: Split = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
     validation_fraction: float = 0.1  # share of the windows held out ("time" and "random")
     seed: int = 0  # of the weights, the shuffling and the dropout
-    patience: int | None = None  # stop after so many epochs without a better validation loss
-    mixed_precision: bool = False  # bfloat16 autocast (cuda only)
+    keep_best: KeepBest = "validation_loss"  # decides model.pth: the lowest loss, or "NDCG@10"
+    patience: int | None = None  # stop after so many epochs without a better one of these
+    mixed_precision: bool = False  # bfloat16 autocast (cuda and cpu)
     compile: bool = False  # torch.compile the steps (pays off on cuda)
     resume: bool = True  # go on from checkpoint.pth when there is one
     progress: bool = True  # progress bars
@@ -108,7 +116,8 @@ def _as_float(value: Any) -> Any:
 
 
 def _type_name(expected: Any) -> str:
-    return getattr(expected, "__name__", str(expected))
+    choices = [repr(choice) for choice in get_args(expected) if isinstance(choice, str)]
+    return " or ".join(choices) or getattr(expected, "__name__", str(expected))
 
 
 def _check_keys(config: dict[str, Any], into: type, source: str, prefix: str) -> None:

@@ -22,6 +22,7 @@ from recformer_utils.checkpoints import (
 )
 from recformer_utils.configuration import (
     RunConfig,
+    TrainerConfig,
     choose_device,
     get_dataset,
     get_model_config,
@@ -33,6 +34,7 @@ from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     init_weights,
 )
+from recformer_utils.optimization import make_optimizer
 from recformer_utils.sequences import MovieLensSequenceDataset
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "validation_step",
 ]
 
+Penalty = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 HISTORY_COLUMNS = [
     "epoch", "train_loss", "validation_loss", "learning_rate", "HR@10", "NDCG@10", "seconds",
 ]  # fmt: skip
@@ -66,6 +69,8 @@ def train_step(
     criterion: nn.Module,
     device: torch.device,
     mixed_precision: bool = False,
+    penalty: Penalty | None = None,
+    max_gradient_norm: float | None = None,
 ) -> torch.Tensor:
     """One step of gradient descent on one batch.
 
@@ -78,6 +83,8 @@ def train_step(
         criterion: loss from logits (batch, vocab_size) and targets int64 (batch,).
         device: where the model is.
         mixed_precision: compute in bfloat16 where that is safe.
+        penalty: added to the loss, from logits and movie tokens (batch, window).
+        max_gradient_norm: a longer gradient, over all parameters, is cut to this length.
 
     Returns:
         The loss before the step, float (), detached. It stays on the device: asking for its value
@@ -90,7 +97,11 @@ def train_step(
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
         logits = model(movie_ids, user_ids)  # (batch, vocab_size)
         loss = criterion(logits, movie_targets.long())
+        if penalty is not None:
+            loss = loss + penalty(logits, movie_ids)
     loss.backward()
+    if max_gradient_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
     optimizer.step()
     return loss.detach()
 
@@ -147,7 +158,7 @@ class TrainingResult:
     Attributes:
         history: one row an epoch, from 1, with columns epoch, train_loss (mean over batches, while
             the weights still move), validation_loss, learning_rate, HR@10, NDCG@10, seconds.
-        best_epoch: the epoch with the lowest validation loss.
+        best_epoch: the epoch with the lowest validation loss (or highest NDCG@10: keep_best).
         model_file: its weights.
         model: the model as it was after the last epoch, on the device.
     """
@@ -159,17 +170,21 @@ class TrainingResult:
 
 
 def run_model_training(
-    config: dict[str, Any], on_epoch: Callable[[int, nn.Module], None] | None = None
+    config: dict[str, Any],
+    on_epoch: Callable[[int, nn.Module], None] | None = None,
+    penalty: Penalty | None = None,
 ) -> TrainingResult:
     """Trains a model as the configuration says, and keeps the best weights on validation.
 
-    After every epoch, model_dir holds ``model.pth`` (weights with the lowest validation loss so
-    far) and ``checkpoint.pth`` (everything needed to go on). A run that was killed and is started
+    After every epoch, model_dir holds ``model.pth`` (the best weights so far, by ``keep_best``)
+    and ``checkpoint.pth`` (everything needed to go on). A run that was killed and is started
     again goes on after its last whole epoch and, on a CPU, ends with the very same numbers.
 
     Args:
         config: as `load_config` returns it.
         on_epoch: called with the number of each finished epoch and the model.
+        penalty: added to the training loss, as in `train_step`; no part of the configuration, so
+            give a run with another penalty a folder of its own.
 
     Raises:
         ConfigError: the configuration is not understood.
@@ -184,8 +199,8 @@ def run_model_training(
     model = MovieLensTransformer(get_model_config(run, training))
     init_weights(model)
     model.to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=trainer.starting_learning_rate)
-    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, trainer.learning_rate_decay)
+    steps_per_epoch = math.ceil(len(training) / trainer.batch_size)
+    optimizer, scheduler = make_optimizer(model, trainer, steps_per_epoch)
     # The end token says that the log stops, which is no taste to learn.
     criterion = nn.CrossEntropyLoss(ignore_index=training.metadata.end_token)
 
@@ -202,7 +217,7 @@ def run_model_training(
     writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
     with writer:
         for epoch in range(len(history) + 1, trainer.num_epochs + 1):
-            if _out_of_patience(history, trainer.patience):
+            if _out_of_patience(history, trainer):
                 break
             row = {"epoch": epoch, "learning_rate": scheduler.get_last_lr()[0]}
             started = time.perf_counter()
@@ -211,7 +226,16 @@ def run_model_training(
             name = f"epoch {epoch}/{trainer.num_epochs}"
             with tqdm(total=len(loader), desc=name, disable=not trainer.progress) as bar:
                 row["train_loss"] = _train_epoch(
-                    step_model, loader, optimizer, criterion, device, run, epoch, bar
+                    step_model,
+                    loader,
+                    optimizer,
+                    scheduler,
+                    criterion,
+                    penalty,
+                    device,
+                    run,
+                    epoch,
+                    bar,
                 )
                 row["seconds"] = time.perf_counter() - started
                 row["validation_loss"] = _validate(step_model, validation, criterion, device, run)
@@ -220,9 +244,8 @@ def run_model_training(
                 bar.set_postfix_str(
                     f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}"
                 )
-            scheduler.step()
             history.append(row)
-            if _best_epoch(history) == epoch:
+            if _best_epoch(history, trainer.keep_best) == epoch:
                 save_atomically(model.state_dict(), folder / "model.pth")
             save_training_state(checkpoint, _identity(run), model, optimizer, scheduler, history)
             _write_scalars(writer, row)
@@ -230,7 +253,7 @@ def run_model_training(
                 on_epoch(epoch, model)
     return TrainingResult(
         history=pd.DataFrame(history, columns=HISTORY_COLUMNS),
-        best_epoch=_best_epoch(history),
+        best_epoch=_best_epoch(history, trainer.keep_best),
         model_file=folder / "model.pth",
         model=model,
     )
@@ -258,7 +281,9 @@ def _train_epoch(
     model: nn.Module,
     loader: DataLoader,
     optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
     criterion: nn.Module,
+    penalty: Penalty | None,
     device: torch.device,
     run: RunConfig,
     epoch: int,
@@ -278,8 +303,11 @@ def _train_epoch(
             optimizer,
             criterion,
             device,
-            trainer.mixed_precision and device.type == "cuda",
+            trainer.mixed_precision,
+            penalty,
+            trainer.max_gradient_norm,
         )
+        scheduler.step()
         if step % 100 == 0 or step == len(loader):  # seldom: reading the loss makes a GPU wait
             mean = total.item() / step
             if not math.isfinite(mean):
@@ -322,20 +350,26 @@ def _identity(run: RunConfig) -> dict[str, Any]:
     trainer = dataclasses.asdict(run.trainer_config)
     return {
         **{key: value for key, value in trainer.items() if key not in NOT_PART_OF_THE_RUN},
+        # These schedules are stretched over all epochs, so their number decides every step.
+        "num_epochs": None
+        if run.trainer_config.schedule == "exponential"
+        else trainer["num_epochs"],
         **dataclasses.asdict(run.movie_transformer_config),
         "user_embedding_dimension": run.user_embedding_dimension,
         "interaction_mlp_hidden_sizes": run.interaction_mlp_hidden_sizes,
     }
 
 
-def _best_epoch(history: list[dict[str, float]]) -> int:
-    """The epoch with the lowest validation loss, the earlier one of two; 0 before the first."""
-    return int(min(history, key=lambda row: row["validation_loss"])["epoch"]) if history else 0
+def _best_epoch(history: list[dict[str, float]], keep_best: str) -> int:
+    """The best epoch by loss or NDCG@10, the earlier one of two; 0 before the first."""
+    sign = -1 if keep_best == "NDCG@10" else 1
+    return int(min(history, key=lambda row: sign * row[keep_best])["epoch"]) if history else 0
 
 
-def _out_of_patience(history: list[dict[str, float]], patience: int | None) -> bool:
-    """Whether the validation loss has not improved for so many epochs."""
-    return patience is not None and len(history) - _best_epoch(history) >= patience
+def _out_of_patience(history: list[dict[str, float]], trainer: TrainerConfig) -> bool:
+    """Whether there has been no better epoch for so many epochs."""
+    best = _best_epoch(history, trainer.keep_best)
+    return trainer.patience is not None and len(history) - best >= trainer.patience
 
 
 def _write_scalars(writer: SummaryWriter, row: dict[str, float]) -> None:

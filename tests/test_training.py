@@ -96,6 +96,11 @@ def tiny_model(config):
             "trainer_config.batch_size must be int, found 'many'",
         ),
         ("trainer_config:", "trainer_config: [", "not readable as YAML"),
+        (
+            "split: leave-one-out",
+            "schedule: linear",
+            "trainer_config.schedule must be 'exponential' or 'cosine' or 'one-cycle', found 'linear'",
+        ),
     ],
 )
 def test_a_bad_configuration_is_refused_by_file_and_key(config, tmp_path, old, new, message):
@@ -160,6 +165,39 @@ def test_a_resumed_run_ends_with_the_same_numbers(config, tmp_path):
         assert resumed.history[column].tolist() == whole.history[column].tolist()
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_a_schedule_over_all_epochs_survives_a_kill_and_needs_their_number(config, tmp_path):
+    schedule = {"schedule": "one-cycle", "max_gradient_norm": 0.5, "weight_decay": 0.1}
+    whole = run_model_training(elsewhere(config, tmp_path / "whole", **schedule))
+
+    def kill(epoch, model):
+        if epoch == 2:
+            raise Killed
+
+    again = elsewhere(config, tmp_path / "again", **schedule)
+    with pytest.raises(Killed):
+        run_model_training(again, on_epoch=kill)
+    with pytest.raises(CheckpointError, match="num_epochs"):
+        run_model_training(elsewhere(config, tmp_path / "again", **schedule, num_epochs=4))
+    resumed = run_model_training(again)
+    assert resumed.history["train_loss"].tolist() == whole.history["train_loss"].tolist()
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_kept_epoch_is_the_best_by_the_chosen_figure(config):
+    config["trainer_config"] |= {"num_epochs": 6, "keep_best": "NDCG@10"}
+    kept = {}
+
+    def remember(epoch, model):
+        kept[epoch] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    result = run_model_training(config, on_epoch=remember)
+    assert result.best_epoch == int(result.history["NDCG@10"].idxmax()) + 1
+    stored = torch.load(result.model_file, weights_only=True)
+    for name, tensor in kept[result.best_epoch].items():
+        assert torch.equal(stored[name], tensor)
 
 
 def test_a_checkpoint_of_another_run_is_refused(config):

@@ -1,0 +1,202 @@
+"""Measures training tricks for notebook 09: python benchmarks/training_tricks.py [--data ml-1m].
+
+Each run trains the post's model on the last ratings of every user, a small budget that is the same
+for all (but for early stopping, which is about the budget), and writes one line to
+data/pretrained/training_tricks.jsonl. Everything is measured on the validation movies; the test
+movies are not touched. A run that has its line is skipped, so a killed call goes on when it is
+called again. `--only NAME` measures one trick.
+"""
+
+import argparse
+import copy
+import datetime
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from pretrain import REPOSITORY, machine
+
+from recformer_utils.evaluation import history_index, mask_history, metrics_from_ranks, target_ranks
+from recformer_utils.movielens import MovieLens, load_movielens
+from recformer_utils.optimization import repetition_mass, repetition_share
+from recformer_utils.sequences import MovieLensSequenceDataset
+from recformer_utils.training import get_dataset, load_config, run_model_training
+
+RESULTS = REPOSITORY / "data/pretrained/training_tricks.jsonl"
+RATINGS_PER_USER = 26  # the last ones; two of them are the targets of validation and test
+BASE = {"num_epochs": 4, "batch_size": 256, "starting_learning_rate": 0.004}
+SEEDS = (0, 1, 2)
+
+# Schedules are compared at the peak rate that is best for each, found with seed 0.
+RATES = {
+    "constant": (0.001, 0.002, 0.004, 0.008),
+    "cosine": (0.002, 0.004, 0.008),
+    "warm-up + cosine": (0.004, 0.008, 0.016),
+    "one-cycle": (0.004, 0.008, 0.016),
+}
+SCHEDULES = {
+    "constant": {},
+    "cosine": {"schedule": "cosine"},
+    "warm-up + cosine": {"schedule": "cosine", "warmup_fraction": 0.1},
+    "one-cycle": {"schedule": "one-cycle"},
+}
+# One change each to "constant" at its best rate.
+TRICKS = {
+    "gradient clipping at 1": {"max_gradient_norm": 1.0},
+    "weight decay 0.01": {"weight_decay": 0.01},
+    "weight decay 0.1": {"weight_decay": 0.1},
+    "no dropout": {"dropout": 0.0},
+    "dropout 0.3": {"dropout": 0.3},
+    "bfloat16": {"mixed_precision": True},
+    "three times the epochs": {"num_epochs": 12},
+    "early stopping": {"num_epochs": 12, "patience": 2, "keep_best": "NDCG@10"},
+    "penalty from argmax": {"penalty": "share"},
+    "penalty from probability": {"penalty": "mass"},
+    "64 hidden units, not 16": {"hidden": [64]},
+}
+PENALTIES = {"share": repetition_share, "mass": repetition_mass}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="ml-1m", help="sample, ml-1m or a folder")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads for PyTorch")
+    parser.add_argument("--only", help="one trick or schedule by its name")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    data = load_movielens(arguments.data)
+    small = write_last_ratings(data, REPOSITORY / "build/training_tricks" / data.name)
+
+    def wanted(name: str) -> bool:
+        return arguments.only in (None, name)
+
+    for name, rates in RATES.items():
+        for rate in filter(lambda rate: wanted(name), rates):
+            measure(name, {**SCHEDULES[name], "starting_learning_rate": rate}, 0, small, data.name)
+    best = {name: best_rate(name, data.name) for name in RATES}
+    for seed in SEEDS:
+        for name, rate in best.items():
+            if wanted(name):
+                change = {**SCHEDULES[name], "starting_learning_rate": rate}
+                measure(name, change, seed, small, data.name)
+        for name, change in TRICKS.items():
+            if wanted(name):
+                change = {"starting_learning_rate": best["constant"], **change}
+                measure(name, change, seed, small, data.name)
+
+
+def write_last_ratings(data: MovieLens, folder: Path) -> Path:
+    """Writes the last ratings of every user as a data set of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = data.ratings.sort_values(["user_id", "unix_timestamp"], kind="stable")
+    ratings = ordered.groupby("user_id").tail(RATINGS_PER_USER)
+    for name, frame in {"users": data.users, "movies": data.movies, "ratings": ratings}.items():
+        lines = frame.astype(str).agg("::".join, axis=1)
+        (folder / f"{name}.dat").write_text("\n".join(lines) + "\n", encoding="latin-1")
+    return folder
+
+
+def stored(data: str) -> list[dict]:
+    """The lines of one data set."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    return [row for row in map(json.loads, lines) if row["data"] == data]
+
+
+def best_rate(name: str, data: str) -> float:
+    """The peak learning rate of a schedule with the highest NDCG@10 on validation, seed 0."""
+    rows = [row for row in stored(data) if row["name"] == name and row["seed"] == 0]
+    return max(rows, key=lambda row: row["val_ndcg10"])["learning_rate"]
+
+
+def measure(name: str, change: dict, seed: int, folder: Path, data: str) -> None:
+    """Trains once and appends a line, unless it is there already."""
+    key = {"data": data, "name": name, "learning_rate": change["starting_learning_rate"]}
+    key["seed"] = seed
+    if any(key.items() <= row.items() for row in stored(data)):
+        return
+    config, penalty = configuration(change, seed, folder)
+    shutil.rmtree(config["trainer_config"]["model_dir"], ignore_errors=True)
+    started = time.perf_counter()
+    result = run_model_training(config, penalty=PENALTIES.get(penalty))
+    seconds = time.perf_counter() - started
+    kept = result.best_epoch if "keep_best" in change else len(result.history)
+    row = result.history.set_index("epoch").loc[kept]
+    line = {
+        **key,
+        "epochs": len(result.history),
+        "kept_epoch": kept,
+        "val_loss": round(row["validation_loss"], 5),
+        "val_hr10": round(row["HR@10"], 5),
+        "val_ndcg10": round(row["NDCG@10"], 5),
+        **repetition(result.model, get_dataset(config, is_validation=True)),
+        "train_seconds": round(result.history["seconds"].sum(), 1),
+        "wall_seconds": round(seconds, 1),
+        "machine": machine(),
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+        "change": change,
+    }
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def configuration(change: dict, seed: int, folder: Path) -> tuple[dict, str | None]:
+    """The post's configuration with one change, and the name of the penalty, if any."""
+    config = copy.deepcopy(load_config(REPOSITORY / "notebooks/configs/post.yaml"))
+    change = dict(change)
+    penalty, dropout = change.pop("penalty", None), change.pop("dropout", None)
+    config["interaction_mlp_hidden_sizes"] = change.pop("hidden", [16])
+    if dropout is not None:
+        for place in ("embeddings", "attention", "residual"):
+            config["movie_transformer_config"][f"dropout_{place}"] = dropout
+    config["trainer_config"] |= {
+        **BASE, "patience": None, **change, "seed": seed, "data_dir": str(folder),
+        "model_dir": str(folder / "run"), "tensorboard_dir": str(folder / "run/tensorboard"),
+        "progress": False, "device": "cpu",
+    }  # fmt: skip
+    return config, penalty
+
+
+def repetition(model: torch.nn.Module, validation: MovieLensSequenceDataset) -> dict[str, float]:
+    """How often the ten best movies were seen before, and NDCG@10 with nothing masked.
+
+    repetition10 counts all movies of the user's history, window_repetition10 those of the window.
+    """
+    windows = validation.windows
+    users, ends = windows.user_tokens.numpy(), validation.target_positions
+    with torch.no_grad():
+        logits = model.eval()(windows.movie_tokens, windows.user_tokens)
+    logits[:, validation.metadata.num_movies :] = float("-inf")
+    ranks = target_ranks(logits, windows.next_movie_tokens)
+    best = logits.topk(10).indices  # (users, 10)
+    seen = torch.zeros_like(logits, dtype=torch.bool)
+    seen[history_index(validation.sequences, users, ends)] = True
+    in_window = torch.zeros_like(seen).scatter_(1, windows.movie_tokens.long(), True)
+    masked = target_ranks(
+        mask_history(
+            logits, windows.movie_tokens, history_index(validation.sequences, users, ends)
+        ),
+        windows.next_movie_tokens,
+    )
+    return {
+        "repetition10": round(seen.gather(1, best).double().mean().item(), 5),
+        "window_repetition10": round(in_window.gather(1, best).double().mean().item(), 5),
+        "unmasked_ndcg10": round(metrics_from_ranks(ranks).ndcg, 5),
+        "last_masked_ndcg10": round(metrics_from_ranks(masked).ndcg, 5),
+    }
+
+
+def table(data: str) -> pd.DataFrame:
+    """Mean and spread over the seeds, at the best rate of each schedule."""
+    rows = pd.DataFrame(stored(data))
+    counts = rows.groupby(["name", "learning_rate"])["seed"].transform("nunique")
+    return rows[counts == len(SEEDS)].groupby("name", sort=False)["val_ndcg10"].agg(["mean", "std"])
+
+
+if __name__ == "__main__":
+    main()
+    print(table(load_movielens("ml-1m").name))

@@ -1,0 +1,93 @@
+"""What shapes a training step besides the loss: optimizer, learning-rate schedule, penalties."""
+
+import math
+
+import torch
+from torch import nn
+
+from recformer_utils.configuration import TrainerConfig
+
+ONE_CYCLE_RISE = 0.3  # share of the steps on the way up
+ONE_CYCLE_START = 1 / 25  # of the peak, at the first step
+
+
+def learning_rate_factor(trainer: TrainerConfig, step: int, steps_per_epoch: int) -> float:
+    """What the starting learning rate is multiplied by at a step.
+
+    Args:
+        trainer: ``schedule`` decides. ``"exponential"`` falls by ``learning_rate_decay`` after each
+            epoch (1.0: constant); ``"cosine"`` rises in a line over ``warmup_fraction`` of all
+            steps and falls along half a cosine to 0; ``"one-cycle"`` rises and falls along cosines.
+        step: steps done so far, from 0.
+        steps_per_epoch: batches an epoch.
+
+    Returns:
+        A factor in [0, 1].
+
+    Source: cosine, Loshchilov and Hutter, SGDR, 2017; warm-up, Goyal et al., Accurate, Large
+    Minibatch SGD, 2017; one-cycle, Smith and Topin, Super-Convergence, 2018.
+    """
+    if trainer.schedule == "exponential":
+        return trainer.learning_rate_decay ** (step // steps_per_epoch)
+    steps = trainer.num_epochs * steps_per_epoch
+    if trainer.schedule == "one-cycle":
+        rise = ONE_CYCLE_RISE * steps
+        if step < rise:
+            return 1 - (1 - ONE_CYCLE_START) * (1 + math.cos(math.pi * step / rise)) / 2
+    else:
+        rise = trainer.warmup_fraction * steps
+        if step < rise:
+            return (step + 1) / (rise + 1)
+    done = min(1.0, (step - rise) / max(1.0, steps - rise))
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def make_optimizer(
+    model: nn.Module, trainer: TrainerConfig, steps_per_epoch: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Adam and its schedule, to be stepped after each batch.
+
+    Weight decay pulls weights towards zero beside the gradient, not through it (AdamW: Loshchilov
+    and Hutter, Decoupled Weight Decay Regularization, 2019); biases and layer norms are spared.
+    """
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": trainer.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=trainer.starting_learning_rate)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_factor(trainer, step, steps_per_epoch)
+    )
+    return optimizer, scheduler
+
+
+def repetition_mass(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
+    """Probability that the model gives to the movies of the window, averaged over a batch.
+
+    As a penalty it has a gradient: it is built from the probabilities themselves.
+
+    Args:
+        logits: float (batch, vocab_size).
+        movie_tokens: windows of movie tokens, int (batch, window).
+
+    Returns:
+        float () in [0, 1]; a movie that stands twice in a window counts once.
+    """
+    log_probabilities = logits.log_softmax(dim=-1)
+    tokens = movie_tokens.long().sort(dim=1).values  # (batch, window)
+    again = torch.zeros_like(tokens, dtype=torch.bool)
+    again[:, 1:] = tokens[:, 1:] == tokens[:, :-1]
+    mass = log_probabilities.gather(1, tokens).exp().masked_fill(again, 0)
+    return mass.sum(dim=1).mean()
+
+
+def repetition_share(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
+    """Share of a batch whose most probable movie is one of the window, float ().
+
+    As a penalty it does nothing: ``argmax`` has no gradient, so neither has what is built on it.
+    It stands here to show that; arguments as in `repetition_mass`.
+    """
+    best = logits.argmax(dim=-1, keepdim=True)  # (batch, 1)
+    return (movie_tokens == best).any(dim=1).to(logits.dtype).mean()
