@@ -1,28 +1,15 @@
-"""Training: steps, the loop, checkpoints that survive a kill, TensorBoard."""
+"""Training the model of windows: steps, validation, and the run that a configuration asks for."""
 
 import dataclasses
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
-from recformer_utils.checkpoints import (
-    load_training_state,
-    save_atomically,
-    save_training_state,
-)
 from recformer_utils.configuration import (
     RunConfig,
-    TrainerConfig,
     choose_device,
     get_dataset,
     get_model_config,
@@ -30,12 +17,12 @@ from recformer_utils.configuration import (
     parse_config,
 )
 from recformer_utils.evaluation import Metrics, evaluate_ranking, metrics_from_ranks
+from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
 from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     init_weights,
 )
-from recformer_utils.optimization import make_optimizer
-from recformer_utils.sequences import MovieLensSequenceDataset
+from recformer_utils.sequences import Batch, MovieLensSequenceDataset
 
 __all__ = [
     "TrainingResult",
@@ -50,14 +37,6 @@ __all__ = [
 ]
 
 Penalty = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-HISTORY_COLUMNS = [
-    "epoch", "train_loss", "validation_loss", "learning_rate", "HR@10", "NDCG@10", "seconds",
-]  # fmt: skip
-# What may differ between a run and the one that goes on with it.
-NOT_PART_OF_THE_RUN = {
-    "model_dir", "tensorboard_dir", "data_dir", "num_epochs", "patience", "device", "compile",
-    "resume", "progress",
-}  # fmt: skip
 
 
 def train_step(
@@ -151,29 +130,11 @@ def validation_metrics(
     return metrics_from_ranks(ranks, k)
 
 
-@dataclass
-class TrainingResult:
-    """What a training run leaves behind.
-
-    Attributes:
-        history: one row an epoch, from 1, with columns epoch, train_loss (mean over batches, while
-            the weights still move), validation_loss, learning_rate, HR@10, NDCG@10, seconds.
-        best_epoch: the epoch with the lowest validation loss (or highest NDCG@10: keep_best).
-        model_file: its weights.
-        model: the model as it was after the last epoch, on the device.
-    """
-
-    history: pd.DataFrame
-    best_epoch: int
-    model_file: Path
-    model: MovieLensTransformer
-
-
 def run_model_training(
     config: dict[str, Any],
     on_epoch: Callable[[int, nn.Module], None] | None = None,
     penalty: Penalty | None = None,
-) -> TrainingResult:
+) -> TrainingResult[MovieLensTransformer]:
     """Trains a model as the configuration says, and keeps the best weights on validation.
 
     After every epoch, model_dir holds ``model.pth`` (the best weights so far, by ``keep_best``)
@@ -198,128 +159,38 @@ def run_model_training(
     torch.manual_seed(trainer.seed)
     model = MovieLensTransformer(get_model_config(run, training))
     init_weights(model)
-    model.to(device)
-    steps_per_epoch = math.ceil(len(training) / trainer.batch_size)
-    optimizer, scheduler = make_optimizer(model, trainer, steps_per_epoch)
     # The end token says that the log stops, which is no taste to learn.
     criterion = nn.CrossEntropyLoss(ignore_index=training.metadata.end_token)
 
-    folder = Path(trainer.model_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.pth"
-    history: list[dict[str, float]] = []
-    if trainer.resume and checkpoint.exists():
-        history = load_training_state(checkpoint, _identity(run), model, optimizer, scheduler)
-        print(
-            f"resuming after epoch {len(history)} (set trainer_config.resume to false to start anew)"
+    def batches(epoch: int) -> DataLoader:
+        """Shuffled; an epoch draws the same order whether or not the run was resumed."""
+        return DataLoader(
+            training,
+            batch_size=trainer.batch_size,
+            shuffle=True,
+            generator=torch.Generator().manual_seed(epoch_seed(trainer, epoch)),
+            pin_memory=device.type == "cuda",
         )
-    step_model = torch.compile(model) if trainer.compile else model
-    writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
-    with writer:
-        for epoch in range(len(history) + 1, trainer.num_epochs + 1):
-            if _out_of_patience(history, trainer):
-                break
-            row = {"epoch": epoch, "learning_rate": scheduler.get_last_lr()[0]}
-            started = time.perf_counter()
-            loader = _loader(training, run, device, epoch)
-            # One line an epoch: a second bar below the first garbles the output of a notebook.
-            name = f"epoch {epoch}/{trainer.num_epochs}"
-            with tqdm(total=len(loader), desc=name, disable=not trainer.progress) as bar:
-                row["train_loss"] = _train_epoch(
-                    step_model,
-                    loader,
-                    optimizer,
-                    scheduler,
-                    criterion,
-                    penalty,
-                    device,
-                    run,
-                    epoch,
-                    bar,
-                )
-                row["seconds"] = time.perf_counter() - started
-                row["validation_loss"] = _validate(step_model, validation, criterion, device, run)
-                metrics = validation_metrics(model, validation, device)
-                row |= {"HR@10": metrics.hit_rate, "NDCG@10": metrics.ndcg}
-                bar.set_postfix_str(
-                    f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}"
-                )
-            history.append(row)
-            if _best_epoch(history, trainer.keep_best) == epoch:
-                save_atomically(model.state_dict(), folder / "model.pth")
-            save_training_state(checkpoint, _identity(run), model, optimizer, scheduler, history)
-            _write_scalars(writer, row)
-            if on_epoch is not None:
-                on_epoch(epoch, model)
-    return TrainingResult(
-        history=pd.DataFrame(history, columns=HISTORY_COLUMNS),
-        best_epoch=_best_epoch(history, trainer.keep_best),
-        model_file=folder / "model.pth",
-        model=model,
-    )
 
+    def step(model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        return train_step(
+            batch.movie_tokens, batch.user_tokens, batch.next_movie_tokens,
+            model, optimizer, criterion, device,
+            trainer.mixed_precision, penalty, trainer.max_gradient_norm,
+        )  # fmt: skip
 
-def _epoch_seed(run: RunConfig, epoch: int) -> int:
-    """The seed of one epoch's order and dropout, whatever was computed before it."""
-    return run.trainer_config.seed * 100_003 + epoch
+    def validate(model: nn.Module) -> dict[str, float]:
+        loss = _validate(model, validation, criterion, device, run)
+        metrics = validation_metrics(model, validation, device)
+        return {"validation_loss": loss, "HR@10": metrics.hit_rate, "NDCG@10": metrics.ndcg}
 
-
-def _loader(
-    dataset: MovieLensSequenceDataset, run: RunConfig, device: torch.device, epoch: int
-) -> DataLoader:
-    """Shuffled batches; epoch n draws the same order whether or not a run was resumed."""
-    return DataLoader(
-        dataset,
-        batch_size=run.trainer_config.batch_size,
-        shuffle=True,
-        generator=torch.Generator().manual_seed(_epoch_seed(run, epoch)),
-        pin_memory=device.type == "cuda",
-    )
-
-
-def _train_epoch(
-    model: nn.Module,
-    loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    criterion: nn.Module,
-    penalty: Penalty | None,
-    device: torch.device,
-    run: RunConfig,
-    epoch: int,
-    bar: tqdm,
-) -> float:
-    """One pass over the training windows; the mean of the batches' losses."""
-    trainer = run.trainer_config
-    model.train()
-    total = torch.zeros((), device=device)
-    torch.manual_seed(_epoch_seed(run, epoch))  # dropout, the same after a resume
-    for step, batch in enumerate(loader, start=1):
-        total += train_step(
-            batch.movie_tokens,
-            batch.user_tokens,
-            batch.next_movie_tokens,
-            model,
-            optimizer,
-            criterion,
-            device,
-            trainer.mixed_precision,
-            penalty,
-            trainer.max_gradient_norm,
-        )
-        scheduler.step()
-        if step % 100 == 0 or step == len(loader):  # seldom: reading the loss makes a GPU wait
-            mean = total.item() / step
-            if not math.isfinite(mean):
-                since = (step - 1) // 100 * 100 + 1
-                raise FloatingPointError(
-                    f"the loss is {mean} in epoch {epoch}, step {since} to {step}: lower "
-                    f"starting_learning_rate ({trainer.starting_learning_rate}); the weights "
-                    f"up to epoch {epoch - 1} are kept"
-                )
-            bar.set_postfix_str(f"loss {mean:.3f}", refresh=False)
-        bar.update()
-    return total.item() / max(1, len(loader))
+    shape = {
+        **dataclasses.asdict(run.movie_transformer_config),
+        "user_embedding_dimension": run.user_embedding_dimension,
+        "interaction_mlp_hidden_sizes": run.interaction_mlp_hidden_sizes,
+    }
+    task = Task(model.to(device), batches, len(batches(1)), step, validate, shape)
+    return fit(task, trainer, device, on_epoch)
 
 
 def _validate(
@@ -343,42 +214,3 @@ def _validate(
             total += loss * targets
             count += targets
     return total.item() / max(1, count)
-
-
-def _identity(run: RunConfig) -> dict[str, Any]:
-    """The settings that decide the numbers of a run, flat."""
-    trainer = dataclasses.asdict(run.trainer_config)
-    return {
-        **{key: value for key, value in trainer.items() if key not in NOT_PART_OF_THE_RUN},
-        # These schedules are stretched over all epochs, so their number decides every step.
-        "num_epochs": None
-        if run.trainer_config.schedule == "exponential"
-        else trainer["num_epochs"],
-        **dataclasses.asdict(run.movie_transformer_config),
-        "user_embedding_dimension": run.user_embedding_dimension,
-        "interaction_mlp_hidden_sizes": run.interaction_mlp_hidden_sizes,
-    }
-
-
-def _best_epoch(history: list[dict[str, float]], keep_best: str) -> int:
-    """The best epoch by loss or NDCG@10, the earlier one of two; 0 before the first."""
-    sign = -1 if keep_best == "NDCG@10" else 1
-    return int(min(history, key=lambda row: sign * row[keep_best])["epoch"]) if history else 0
-
-
-def _out_of_patience(history: list[dict[str, float]], trainer: TrainerConfig) -> bool:
-    """Whether there has been no better epoch for so many epochs."""
-    best = _best_epoch(history, trainer.keep_best)
-    return trainer.patience is not None and len(history) - best >= trainer.patience
-
-
-def _write_scalars(writer: SummaryWriter, row: dict[str, float]) -> None:
-    """One epoch for TensorBoard, under the names that the notebooks read back."""
-    names = {
-        "train_loss": "loss/train", "validation_loss": "loss/validation",
-        "learning_rate": "learning_rate", "HR@10": "validation/HR@10",
-        "NDCG@10": "validation/NDCG@10",
-    }  # fmt: skip
-    for key, name in names.items():
-        writer.add_scalar(name, row[key], row["epoch"])
-    writer.flush()
