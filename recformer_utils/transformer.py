@@ -134,11 +134,20 @@ class Transformer(nn.Module):
             "positional_ids", torch.arange(config.context_window_size).unsqueeze(0)
         )  # (1, window), persistent: it is part of a checkpoint
 
-    def forward(self, movie_ids: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        movie_ids: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Embeds the tokens and runs them through the blocks.
 
         Args:
             movie_ids: movie tokens, int32 or int64 (batch, time), time <= context_window_size.
+            positions: which position embedding each token gets, int64 (batch, time); 0, 1, ...
+                when None.
+            features: what else is known about each position, added to its embedding, float
+                (batch, time, embedding).
 
         Returns:
             float (batch, time, embedding).
@@ -152,8 +161,12 @@ class Transformer(nn.Module):
                 f"the window has {time} movies, the model was built for at most "
                 f"{self.config.context_window_size}: cut the history to its last movies"
             )
+        if positions is None:
+            positions = self.positional_ids[:, :time]  # (1, time), the same for the whole batch
         x = self.token_embedding(movie_ids)  # (batch, time, embedding)
-        x = x + self.positional_embedding(self.positional_ids[:, :time])  # broadcast over batch
+        x = x + self.positional_embedding(positions)
+        if features is not None:
+            x = x + features
         x = self.embedding_dropout(x)
         for layer in self.layers:
             x = layer(x)
