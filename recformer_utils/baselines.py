@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from recformer_utils.evaluation import ScoreFunction, get_popular_movies
-from recformer_utils.sequences import Sequences, last_windows
+from recformer_utils.sequences import Sequences, last_windows, truncate
 
 Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -24,75 +24,70 @@ class CountModel:
         bias: float32 (vocab_size,), what every history gets.
         table: float32 (vocab_size, vocab_size), from a movie of the history (row) to a candidate
             (column); None when the history does not matter.
-        kernel: the weight of each movie of a history, from its age (0: the last one), int
-            (batch, length), and the number of movies in its history, int (batch, 1).
+        length: how many of the last movies of a history are read.
+        kernel: the weight of each movie that is read, float32 (batch, length), from its age (0:
+            the last one), int (batch, length), and how many are read, int (batch, 1); all
+            weights are one when None.
     """
 
     bias: torch.Tensor
     table: torch.Tensor | None = None
+    length: int = 1
     kernel: Kernel | None = None
 
     def __call__(self, histories: torch.Tensor) -> torch.Tensor:
         """Scores of all movies after each history.
 
         Args:
-            histories: movie tokens in order of time, int (batch, length), as `last_windows` cuts
-                them; shorter ones are filled in front with the start token.
+            histories: movie tokens in order of time, int (batch, any length), as `last_windows`
+                cuts them; in front of a short one stand start tokens.
 
         Returns:
             float32 (batch, vocab_size). Seen movies are not left out.
         """
-        size = len(self.bias)
         if self.table is None:
             return self.bias.repeat(len(histories), 1)
-        is_movie = histories < size - 2  # the last two tokens are start and end
-        ages = histories.shape[1] - 1 - torch.arange(histories.shape[1])
-        weights = self.kernel(ages.expand_as(histories), is_movie.sum(dim=1, keepdim=True))
-        rows = torch.zeros(len(histories), size)  # (batch, vocab_size)
-        rows.scatter_add_(1, histories.long(), torch.where(is_movie, weights, 0.0))
-        return torch.addmm(self.bias, rows, self.table)
+        histories = histories[:, -self.length :]  # (batch, length)
+        is_movie = histories < len(self.bias) - 2  # the last two tokens are start and end
+        weights = is_movie.float()
+        if self.kernel is not None:
+            ages = torch.arange(histories.shape[1] - 1, -1, -1, device=histories.device)
+            weights = weights * self.kernel(
+                ages.expand_as(histories), is_movie.sum(dim=1, keepdim=True)
+            )
+        # The weighted sum of the histories' rows, without a (batch, vocab_size) matrix of weights.
+        scores = torch.nn.functional.embedding_bag(
+            histories, self.table, per_sample_weights=weights, mode="sum"
+        )
+        return scores + self.bias
 
 
 def score_function(
-    model: Callable[[torch.Tensor], torch.Tensor],
+    model: CountModel,
     sequences: Sequences,
     user_tokens: np.ndarray,
     ends: np.ndarray,
-    start_token: int,
-    length: int = 200,
 ) -> ScoreFunction:
     """What `evaluate_ranking` asks for, from a model that reads histories.
 
     Args:
-        model: from histories, int (batch, length), to scores, float (batch, vocab_size).
+        model: any of the models below.
         sequences: the users' interactions.
         user_tokens: int (users,).
         ends: int (users,), how many of each user's movies are history.
-        start_token: what stands in front of a history that is shorter than ``length``.
-        length: how many of the last movies the model reads (as published for PCTM: 200).
     """
+    start_token = len(model.bias) - 2
 
     def score(batch: torch.Tensor) -> torch.Tensor:
         rows = batch.numpy()
-        return model(last_windows(sequences, user_tokens[rows], ends[rows], length, start_token))
+        return model(
+            last_windows(sequences, user_tokens[rows], ends[rows], model.length, start_token)
+        )
 
     return score
 
 
 # ---------------------------------------------------------------- what is counted
-
-
-def _is_training(sequences: Sequences, ends: np.ndarray) -> np.ndarray:
-    """Which interactions stand before the end of their user's training history, bool."""
-    ends = np.asarray(ends)
-    if ends.shape != sequences.lengths.shape:
-        raise ValueError(
-            f"ends must have one entry per user, ({sequences.num_users},), found {ends.shape}"
-        )
-    position = np.arange(len(sequences.movie_tokens)) - np.repeat(
-        sequences.offsets[:-1], sequences.lengths
-    )
-    return position < np.repeat(ends, sequences.lengths)
 
 
 def _as_bias(movie_tokens: np.ndarray, vocab_size: int) -> torch.Tensor:
@@ -119,9 +114,9 @@ def count_followers(
     Returns:
         float32 (vocab_size, vocab_size), row: the earlier movie, column: the later one.
     """
-    training = _is_training(sequences, ends)
-    tokens = torch.from_numpy(sequences.movie_tokens[training].astype(np.int64))
-    users = np.repeat(np.arange(sequences.num_users), sequences.lengths)[training]
+    training = truncate(sequences, ends)
+    tokens = torch.from_numpy(training.movie_tokens.astype(np.int64))
+    users = np.repeat(np.arange(training.num_users), training.lengths)
     table = torch.zeros(vocab_size * vocab_size)
     for distance in range(1, window + 1):
         same_user = torch.from_numpy(users[:-distance] == users[distance:])
@@ -132,29 +127,18 @@ def count_followers(
 
 def count_together(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> torch.Tensor:
     """How many users watched both movies, float32 (vocab_size, vocab_size); arguments as above."""
-    training = _is_training(sequences, ends)
-    users = np.repeat(np.arange(sequences.num_users), sequences.lengths)[training]
-    tokens = sequences.movie_tokens[training]
+    training = truncate(sequences, ends)
+    users = np.repeat(np.arange(training.num_users), training.lengths)
     table = torch.zeros(vocab_size, vocab_size)
-    for start in range(0, sequences.num_users, 1024):  # a block of users: bounds the memory
-        chosen = (users >= start) & (users < start + 1024)
+    for first in range(0, training.num_users, 1024):  # a block of users: bounds the memory
+        mine = slice(*training.offsets[[first, min(first + 1024, training.num_users)]])
         watched = torch.zeros(1024, vocab_size)
-        watched[users[chosen] - start, tokens[chosen]] = 1.0  # (users, vocab_size)
+        watched[users[mine] - first, training.movie_tokens[mine]] = 1.0  # (users, vocab_size)
         table.addmm_(watched.T, watched)
     return table
 
 
 # ---------------------------------------------------------------- how a history is weighed
-
-
-def only_the_last(ages: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """All weight on the last movie."""
-    return (ages == 0).float()
-
-
-def all_alike(ages: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Weight one for every movie."""
-    return torch.ones(ages.shape)
 
 
 def recent_and_rest(
@@ -184,8 +168,7 @@ def recent_and_rest(
 
 def popularity(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:
     """The same list for everybody: how often each movie was watched in training."""
-    training = _is_training(sequences, ends)
-    return CountModel(_as_bias(sequences.movie_tokens[training], vocab_size))
+    return CountModel(_as_bias(truncate(sequences, ends).movie_tokens, vocab_size))
 
 
 def recent_popularity(
@@ -195,26 +178,26 @@ def recent_popularity(
 
     Source: Ji et al., A Re-visit of the Popularity Baseline in Recommender Systems, 2020.
     """
-    training = _is_training(sequences, ends)
-    times = sequences.timestamps[training]
-    recent = times >= np.quantile(times, 1 - share)
-    return CountModel(_as_bias(sequences.movie_tokens[training][recent], vocab_size))
+    training = truncate(sequences, ends)
+    recent = training.timestamps >= np.quantile(training.timestamps, 1 - share)
+    return CountModel(_as_bias(training.movie_tokens[recent], vocab_size))
 
 
 def markov_chain(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:
     """How often a movie followed the user's last one, as a share of all that followed it."""
     counts = count_followers(sequences, ends, vocab_size)
     table = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    return CountModel(torch.zeros(vocab_size), table, only_the_last)
+    return CountModel(torch.zeros(vocab_size), table)
 
 
 def item_knn(
-    sequences: Sequences, ends: np.ndarray, vocab_size: int, neighbors: int = 100
+    sequences: Sequences, ends: np.ndarray, vocab_size: int, neighbors: int = 500, length: int = 5
 ) -> CountModel:
     """Each watched movie votes for the movies with the most similar audience.
 
     Two movies are similar by the cosine of their columns of the user x movie matrix; each movie
-    keeps its nearest ``neighbors``. Source: Sarwar et al., Item-based Collaborative Filtering
+    keeps its nearest ``neighbors``. Only the last ``length`` movies vote: with the whole history
+    the oldest taste outvotes the newest. Source: Sarwar et al., Item-based Collaborative Filtering
     Recommendation Algorithms, 2001.
     """
     together = count_together(sequences, ends, vocab_size)
@@ -223,13 +206,19 @@ def item_knn(
     cosine.fill_diagonal_(0)
     nearest = cosine.topk(min(neighbors, vocab_size), dim=1)
     table = torch.zeros_like(cosine).scatter_(1, nearest.indices, nearest.values)
-    return CountModel(torch.zeros(vocab_size), table, all_alike)
+    return CountModel(torch.zeros(vocab_size), table, length)
 
 
 def ease(
-    sequences: Sequences, ends: np.ndarray, vocab_size: int, penalty: float = 500.0
+    sequences: Sequences,
+    ends: np.ndarray,
+    vocab_size: int,
+    penalty: float = 1000.0,
+    length: int = 5,
 ) -> CountModel:
-    """The best linear model that predicts each movie from the others, in closed form.
+    """The linear model that predicts each movie of a history from the others best, in closed form.
+
+    It is asked about the last ``length`` movies only, as `item_knn` is.
 
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019.
     """
@@ -238,7 +227,7 @@ def ease(
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(together))
     table = -inverse / inverse.diagonal()
     table.fill_diagonal_(0)
-    return CountModel(torch.zeros(vocab_size), table, all_alike)
+    return CountModel(torch.zeros(vocab_size), table, length)
 
 
 def distance_counts(
@@ -248,6 +237,7 @@ def distance_counts(
     window: int = 20,
     smoothing: float = 150.0,
     popularity_power: float = -0.4,
+    length: int = 200,
     kernel: Kernel = recent_and_rest,
 ) -> CountModel:
     """What followed each movie of the history, near followers counted more (PCTM).
@@ -264,11 +254,12 @@ def distance_counts(
         window: the largest distance of a pair that is counted; it counts 1 / distance.
         smoothing: pseudo-counts added to each movie's followers, spread over the catalogue.
         popularity_power: exponent of a candidate's share of all training interactions.
+        length: how many of the last movies are read.
         kernel: the weights of a history.
     """
     counts = count_followers(sequences, ends, vocab_size, window)
-    watched = _as_bias(sequences.movie_tokens[_is_training(sequences, ends)], vocab_size)
+    watched = _as_bias(truncate(sequences, ends).movie_tokens, vocab_size)
     num_movies = int((watched > 0).sum())  # a movie that nobody watched is in no catalogue
     table = counts.mul_(num_movies / smoothing).log1p_()
     share = (watched + 1) / (watched.sum() + num_movies)
-    return CountModel(popularity_power * share.log(), table, kernel)
+    return CountModel(popularity_power * share.log(), table, length, kernel)
