@@ -1,6 +1,6 @@
-"""Evaluation: top-n predictions, the rank of what came next, ranking metrics, popularity."""
+"""Evaluation: top-n predictions, the rank of what came next, ranking metrics, coverage, popularity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -222,6 +222,19 @@ def calculate_metrics(relevance: torch.Tensor, scores: torch.Tensor) -> Metrics:
     return metrics_from_ranks(ranks, k=relevance.shape[1])
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """What a model did for each user: where the target stood, and which movies stood first.
+
+    Attributes:
+        ranks: float32 (users,), 0 is best; ties count half.
+        predictions: movie tokens, int64 (users, n), best first, without the history.
+    """
+
+    ranks: torch.Tensor
+    predictions: torch.Tensor
+
+
 def evaluate_ranking(
     score: ScoreFunction,
     sequences: Sequences,
@@ -244,15 +257,58 @@ def evaluate_ranking(
     Returns:
         float32 (users,), 0 is best.
     """
-    ranks = []
+    ranks = [
+        target_ranks(scores, torch.as_tensor(targets[batch]))
+        for batch, scores in _unseen_scores(score, sequences, user_tokens, ends, batch_size)
+    ]
+    return torch.cat(ranks)
+
+
+def rank_and_recommend(
+    score: ScoreFunction,
+    sequences: Sequences,
+    user_tokens: np.ndarray,
+    ends: np.ndarray,
+    targets: np.ndarray,
+    n: int = 10,
+    batch_size: int = 512,
+) -> Ranking:
+    """As `evaluate_ranking`, and the n best movies of each user from the same scores.
+
+    Raises:
+        ValueError: some user has fewer than n movies left.
+    """
+    ranks, predictions = [], []
+    for batch, scores in _unseen_scores(score, sequences, user_tokens, ends, batch_size):
+        ranks.append(target_ranks(scores, torch.as_tensor(targets[batch])))
+        predictions.append(top_n(scores, n).predictions)
+    return Ranking(torch.cat(ranks), torch.cat(predictions))
+
+
+def _unseen_scores(
+    score: ScoreFunction,
+    sequences: Sequences,
+    user_tokens: np.ndarray,
+    ends: np.ndarray,
+    batch_size: int,
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """Batch after batch: its indices, and its scores with the history at -inf."""
     nothing = torch.empty(0, dtype=torch.int64)
-    for start in range(0, len(targets), batch_size):
-        batch = np.arange(start, min(start + batch_size, len(targets)))
+    for start in range(0, len(user_tokens), batch_size):
+        batch = np.arange(start, min(start + batch_size, len(user_tokens)))
         scores = score(torch.from_numpy(batch)).clone()
         seen = history_index(sequences, user_tokens[batch], ends[batch])
-        mask_history(scores, nothing.expand(len(batch), 0), seen)
-        ranks.append(target_ranks(scores, torch.as_tensor(targets[batch])))
-    return torch.cat(ranks)
+        yield batch, mask_history(scores, nothing.expand(len(batch), 0), seen)
+
+
+def catalogue_coverage(predictions: torch.Tensor, num_movies: int) -> float:
+    """Share of the catalogue that is recommended to at least one user, in [0, 1].
+
+    Args:
+        predictions: movie tokens, int (users, k).
+        num_movies: movies in the catalogue.
+    """
+    return len(predictions.unique()) / num_movies
 
 
 def get_popular_movies(movie_tokens: np.ndarray, n: int | None = None) -> pd.DataFrame:

@@ -190,6 +190,80 @@ def leave_one_out(sequences: Sequences) -> LeaveOneOut:
     )
 
 
+@dataclass(frozen=True)
+class TemporalSplit:
+    """One moment for everybody: what lies before it is training, what comes after is asked.
+
+    Attributes:
+        cut: seconds since 1970; an interaction of this very second is asked, not learned.
+        train_lengths: int64 (num_users,), each user's movies before the cut.
+        user_tokens: int64 (users,), those with movies on both sides of the cut.
+        targets: int32 (users,), the first movie of each of them after the cut.
+    """
+
+    cut: int
+    train_lengths: np.ndarray
+    user_tokens: np.ndarray
+    targets: np.ndarray
+
+
+def temporal_split(sequences: Sequences, quantile: float = 0.9) -> TemporalSplit:
+    """Splits by the clock, so that nothing is learned from after a question was asked.
+
+    Args:
+        sequences: the users' interactions.
+        quantile: share of all interactions that lie before the cut, in (0, 1).
+
+    Raises:
+        ValueError: the quantile is not in (0, 1).
+
+    Source: Meng et al., Exploring Data Splitting Strategies for the Evaluation of Recommendation
+    Models, 2020.
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must be in (0, 1), found {quantile}")
+    cut = int(np.ceil(np.quantile(sequences.timestamps, quantile)))
+    before = np.concatenate([[0], np.cumsum(sequences.timestamps < cut)])
+    train_lengths = np.diff(before[sequences.offsets])
+    users = np.flatnonzero((train_lengths > 0) & (train_lengths < sequences.lengths))
+    return TemporalSplit(
+        cut=cut,
+        train_lengths=train_lengths,
+        user_tokens=users,
+        targets=sequences.movie_tokens[sequences.offsets[users] + train_lengths[users]],
+    )
+
+
+def truncate(sequences: Sequences, ends: np.ndarray) -> Sequences:
+    """The same users with only the first movies of each.
+
+    Args:
+        sequences: the users' interactions.
+        ends: int (num_users,), how many movies to keep of each user.
+
+    Raises:
+        ValueError: not one end per user, or an end beyond a user's last movie.
+    """
+    ends, lengths = np.asarray(ends, dtype=np.int64), sequences.lengths
+    if ends.shape != lengths.shape:
+        raise ValueError(
+            f"ends must have one entry per user, ({sequences.num_users},), found {ends.shape}"
+        )
+    if ((ends < 0) | (ends > lengths)).any():
+        user = int(np.flatnonzero((ends < 0) | (ends > lengths))[0])
+        raise ValueError(
+            f"user token {user} has {lengths[user]} movies, cannot keep the first {ends[user]}"
+        )
+    position = np.arange(sequences.offsets[-1]) - np.repeat(sequences.offsets[:-1], lengths)
+    kept = position < np.repeat(ends, lengths)
+    return Sequences(
+        movie_tokens=sequences.movie_tokens[kept],
+        ratings=sequences.ratings[kept],
+        timestamps=sequences.timestamps[kept],
+        offsets=np.concatenate([[0], ends.cumsum()]),
+    )
+
+
 def last_windows(
     sequences: Sequences, user_tokens: np.ndarray, ends: np.ndarray, length: int, start_token: int
 ) -> torch.Tensor:

@@ -13,6 +13,8 @@ from recformer_utils.sequences import (
     leave_one_out,
     order_by_time,
     sliding_windows,
+    temporal_split,
+    truncate,
 )
 from recformer_utils.tokens import MovieLensMetadata, UnknownIdError, find_movies
 
@@ -163,6 +165,32 @@ def test_arguments_out_of_range_are_refused(files):
         MovieLensSequenceDataset(**files, sequence_length=5, validation_fraction=1.0)
     with pytest.raises(ValueError, match="'time', 'leave-one-out' or 'random'"):
         MovieLensSequenceDataset(**files, sequence_length=5, split="tomorrow")
+
+
+def test_a_split_by_the_clock():
+    sequences = order_by_time(RATINGS, METADATA)  # times 2 7 7 and 1 4 9 9
+    split = temporal_split(sequences, quantile=0.5)
+    assert split.cut == 7
+    assert split.train_lengths.tolist() == [1, 2]  # the second of the cut is asked, not learned
+    assert split.user_tokens.tolist() == [0, 1]
+    assert split.targets.tolist() == sequences.movie_tokens[[1, 5]].tolist()
+    late = temporal_split(sequences, quantile=0.9)
+    assert late.user_tokens.tolist() == [1]  # user 0 has nothing after the cut
+    with pytest.raises(ValueError, match="quantile"):
+        temporal_split(sequences, 1.0)
+
+
+def test_truncated_sequences_keep_the_first_movies():
+    sequences = order_by_time(RATINGS, METADATA)
+    short = truncate(sequences, np.array([0, 3]))
+    assert short.lengths.tolist() == [0, 3]
+    assert short.of_user(1).tolist() == sequences.of_user(1)[:3].tolist()
+    assert short.timestamps.tolist() == [1, 4, 9]
+    assert len(short.ratings) == 3
+    with pytest.raises(ValueError, match="user token 0 has 3 movies, cannot keep the first 4"):
+        truncate(sequences, np.array([4, 1]))
+    with pytest.raises(ValueError, match="one entry per user"):
+        truncate(sequences, np.array([1]))
 
 
 @pytest.mark.realdata

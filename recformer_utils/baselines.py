@@ -1,0 +1,265 @@
+"""Baselines that count instead of training: popularity, Markov chain, item-kNN, EASE, PCTM.
+
+All of them are one formula: a history becomes a row of weights over the movies, the row is
+multiplied by a table (movie x movie), and a bias is added. What differs is what is counted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from recformer_utils.evaluation import ScoreFunction, get_popular_movies
+from recformer_utils.sequences import Sequences, last_windows, truncate
+
+Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class CountModel:
+    """scores = weights(history) @ table + bias.
+
+    Attributes:
+        bias: float32 (vocab_size,), what every history gets.
+        table: float32 (vocab_size, vocab_size), from a movie of the history (row) to a candidate
+            (column); None when the history does not matter.
+        length: how many of the last movies of a history are read.
+        kernel: the weight of each movie that is read, float32 (batch, length), from its age (0:
+            the last one), int (batch, length), and how many are read, int (batch, 1); all
+            weights are one when None.
+    """
+
+    bias: torch.Tensor
+    table: torch.Tensor | None = None
+    length: int = 1
+    kernel: Kernel | None = None
+
+    def __call__(self, histories: torch.Tensor) -> torch.Tensor:
+        """Scores of all movies after each history.
+
+        Args:
+            histories: movie tokens in order of time, int (batch, any length), as `last_windows`
+                cuts them; in front of a short one stand start tokens.
+
+        Returns:
+            float32 (batch, vocab_size). Seen movies are not left out.
+        """
+        if self.table is None:
+            return self.bias.repeat(len(histories), 1)
+        histories = histories[:, -self.length :]  # (batch, length)
+        is_movie = histories < len(self.bias) - 2  # the last two tokens are start and end
+        weights = is_movie.float()
+        if self.kernel is not None:
+            ages = torch.arange(histories.shape[1] - 1, -1, -1, device=histories.device)
+            weights = weights * self.kernel(
+                ages.expand_as(histories), is_movie.sum(dim=1, keepdim=True)
+            )
+        # The weighted sum of the histories' rows, without a (batch, vocab_size) matrix of weights.
+        scores = torch.nn.functional.embedding_bag(
+            histories, self.table, per_sample_weights=weights, mode="sum"
+        )
+        return scores + self.bias
+
+
+def score_function(
+    model: CountModel,
+    sequences: Sequences,
+    user_tokens: np.ndarray,
+    ends: np.ndarray,
+) -> ScoreFunction:
+    """What `evaluate_ranking` asks for, from a model that reads histories.
+
+    Args:
+        model: any of the models below.
+        sequences: the users' interactions.
+        user_tokens: int (users,).
+        ends: int (users,), how many of each user's movies are history.
+    """
+    start_token = len(model.bias) - 2
+
+    def score(batch: torch.Tensor) -> torch.Tensor:
+        rows = batch.numpy()
+        return model(
+            last_windows(sequences, user_tokens[rows], ends[rows], model.length, start_token)
+        )
+
+    return score
+
+
+# ---------------------------------------------------------------- what is counted
+
+
+def _as_bias(movie_tokens: np.ndarray, vocab_size: int) -> torch.Tensor:
+    """How often each token occurs, float32 (vocab_size,)."""
+    bias = torch.zeros(vocab_size)
+    popular = get_popular_movies(movie_tokens)
+    bias[popular["movie_token"].to_numpy(copy=True)] = torch.tensor(
+        popular["count"].to_numpy(dtype=np.float32)
+    )
+    return bias
+
+
+def count_followers(
+    sequences: Sequences, ends: np.ndarray, vocab_size: int, window: int = 1
+) -> torch.Tensor:
+    """How often one movie followed another, a pair at distance d counted 1/d.
+
+    Args:
+        sequences: the users' interactions.
+        ends: int (num_users,), how many of each user's movies are training.
+        vocab_size: movies plus the two special tokens.
+        window: the largest distance; 1 counts direct followers only.
+
+    Returns:
+        float32 (vocab_size, vocab_size), row: the earlier movie, column: the later one.
+    """
+    training = truncate(sequences, ends)
+    tokens = torch.from_numpy(training.movie_tokens.astype(np.int64))
+    users = np.repeat(np.arange(training.num_users), training.lengths)
+    table = torch.zeros(vocab_size * vocab_size)
+    for distance in range(1, window + 1):
+        same_user = torch.from_numpy(users[:-distance] == users[distance:])
+        pairs = (tokens[:-distance] * vocab_size + tokens[distance:])[same_user]
+        table.scatter_add_(0, pairs, torch.full((len(pairs),), 1.0 / distance))
+    return table.view(vocab_size, vocab_size)
+
+
+def count_together(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> torch.Tensor:
+    """How many users watched both movies, float32 (vocab_size, vocab_size); arguments as above."""
+    training = truncate(sequences, ends)
+    users = np.repeat(np.arange(training.num_users), training.lengths)
+    table = torch.zeros(vocab_size, vocab_size)
+    for first in range(0, training.num_users, 1024):  # a block of users: bounds the memory
+        mine = slice(*training.offsets[[first, min(first + 1024, training.num_users)]])
+        watched = torch.zeros(1024, vocab_size)
+        watched[users[mine] - first, training.movie_tokens[mine]] = 1.0  # (users, vocab_size)
+        table.addmm_(watched.T, watched)
+    return table
+
+
+# ---------------------------------------------------------------- how a history is weighed
+
+
+def recent_and_rest(
+    ages: torch.Tensor, lengths: torch.Tensor, head: int = 7, mass: float = 0.8, decay: float = 0.6
+) -> torch.Tensor:
+    """Most of the weight falls geometrically over the last few movies, the older ones share.
+
+    Args:
+        ages: int (batch, length), 0 is the last movie.
+        lengths: int (batch, 1), movies in each history.
+        head: how many movies are recent.
+        mass: what the recent ones get together; all of it when there are no others.
+        decay: from one recent movie to the one before it.
+
+    Returns:
+        float32 (batch, length), a sum of 1 over the movies of a history.
+    """
+    recent = torch.where(ages < head, decay ** ages.float(), 0.0)
+    recent = torch.where(ages < lengths, recent, 0.0)
+    recent = recent / recent.sum(dim=1, keepdim=True).clamp(min=1e-30)
+    rest = (ages >= head) / (lengths - head).clamp(min=1)
+    return torch.where(lengths > head, mass * recent + (1 - mass) * rest, recent)
+
+
+# ---------------------------------------------------------------- the models
+
+
+def popularity(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:
+    """The same list for everybody: how often each movie was watched in training."""
+    return CountModel(_as_bias(truncate(sequences, ends).movie_tokens, vocab_size))
+
+
+def recent_popularity(
+    sequences: Sequences, ends: np.ndarray, vocab_size: int, share: float = 0.1
+) -> CountModel:
+    """Popularity in the last share of the training interactions, by the clock.
+
+    Source: Ji et al., A Re-visit of the Popularity Baseline in Recommender Systems, 2020.
+    """
+    training = truncate(sequences, ends)
+    recent = training.timestamps >= np.quantile(training.timestamps, 1 - share)
+    return CountModel(_as_bias(training.movie_tokens[recent], vocab_size))
+
+
+def markov_chain(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:
+    """How often a movie followed the user's last one, as a share of all that followed it."""
+    counts = count_followers(sequences, ends, vocab_size)
+    table = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    return CountModel(torch.zeros(vocab_size), table)
+
+
+def item_knn(
+    sequences: Sequences, ends: np.ndarray, vocab_size: int, neighbors: int = 500, length: int = 5
+) -> CountModel:
+    """Each watched movie votes for the movies with the most similar audience.
+
+    Two movies are similar by the cosine of their columns of the user x movie matrix; each movie
+    keeps its nearest ``neighbors``. Only the last ``length`` movies vote: with the whole history
+    the oldest taste outvotes the newest. Source: Sarwar et al., Item-based Collaborative Filtering
+    Recommendation Algorithms, 2001.
+    """
+    together = count_together(sequences, ends, vocab_size)
+    norms = together.diagonal().sqrt().clamp(min=1)
+    cosine = together / norms[:, None] / norms
+    cosine.fill_diagonal_(0)
+    nearest = cosine.topk(min(neighbors, vocab_size), dim=1)
+    table = torch.zeros_like(cosine).scatter_(1, nearest.indices, nearest.values)
+    return CountModel(torch.zeros(vocab_size), table, length)
+
+
+def ease(
+    sequences: Sequences,
+    ends: np.ndarray,
+    vocab_size: int,
+    penalty: float = 1000.0,
+    length: int = 5,
+) -> CountModel:
+    """The linear model that predicts each movie of a history from the others best, in closed form.
+
+    It is asked about the last ``length`` movies only, as `item_knn` is.
+
+    Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019.
+    """
+    together = count_together(sequences, ends, vocab_size)
+    together.diagonal().add_(penalty)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(together))
+    table = -inverse / inverse.diagonal()
+    table.fill_diagonal_(0)
+    return CountModel(torch.zeros(vocab_size), table, length)
+
+
+def distance_counts(
+    sequences: Sequences,
+    ends: np.ndarray,
+    vocab_size: int,
+    window: int = 20,
+    smoothing: float = 150.0,
+    popularity_power: float = -0.4,
+    length: int = 200,
+    kernel: Kernel = recent_and_rest,
+) -> CountModel:
+    """What followed each movie of the history, near followers counted more (PCTM).
+
+    For each movie of the history the log of the smoothed share with which the candidate followed
+    it, weighed by `recent_and_rest`, plus a power of popularity that holds bestsellers back. What
+    is the same for all candidates is left out. Source: PCTM, with its settings for MovieLens-1M,
+    of github.com/spotify-research/sequential-capacity-probes.
+
+    Args:
+        sequences: the users' interactions.
+        ends: int (num_users,), how many of each user's movies are training.
+        vocab_size: movies plus the two special tokens.
+        window: the largest distance of a pair that is counted; it counts 1 / distance.
+        smoothing: pseudo-counts added to each movie's followers, spread over the catalogue.
+        popularity_power: exponent of a candidate's share of all training interactions.
+        length: how many of the last movies are read.
+        kernel: the weights of a history.
+    """
+    counts = count_followers(sequences, ends, vocab_size, window)
+    watched = _as_bias(truncate(sequences, ends).movie_tokens, vocab_size)
+    num_movies = int((watched > 0).sum())  # a movie that nobody watched is in no catalogue
+    table = counts.mul_(num_movies / smoothing).log1p_()
+    share = (watched + 1) / (watched.sum() + num_movies)
+    return CountModel(popularity_power * share.log(), table, length, kernel)
