@@ -38,6 +38,7 @@ class TrainerConfig:
     learning_rate_decay: float = 1.0  # "exponential": the rate is multiplied by this each epoch
     warmup_fraction: float = 0.0  # "cosine": share of the steps in which the rate rises from 0
     weight_decay: float = 0.0  # AdamW's; 0 is Adam
+    adam_beta2: float = 0.999  # how slowly Adam's mean of squared gradients forgets
     max_gradient_norm: float | None = None  # longer gradients are cut to this length
     split: Split = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
     validation_fraction: float = 0.1  # share of the windows held out ("time" and "random")

@@ -56,7 +56,8 @@ def make_optimizer(
         {"params": matrices, "weight_decay": trainer.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=trainer.starting_learning_rate)
+    betas = (0.9, trainer.adam_beta2)
+    optimizer = torch.optim.AdamW(groups, lr=trainer.starting_learning_rate, betas=betas)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(trainer, step, steps_per_epoch)
     )

@@ -23,6 +23,7 @@ class SequenceModelConfig:
     transformer: TransformerConfig  # context_window_size: the longest history that is read
     previous_gap: bool = False  # the time since the movie before is an input
     next_gap: bool = False  # so is the time until the movie asked for: it must be known
+    tied_output: bool = True  # the output weights are the movies' embeddings
     output_bias: bool = False  # a score of its own for each movie, whatever the history
 
 
@@ -64,9 +65,9 @@ class SequenceModel(nn.Module):
         self.transformer = Transformer(config.transformer)
         self.gap_embedding = nn.Embedding(GAP_BUCKETS, width) if config.previous_gap else None
         self.next_gap_embedding = nn.Embedding(GAP_BUCKETS, width) if config.next_gap else None
-        self.bias = (
-            nn.Parameter(torch.zeros(config.transformer.vocab_size)) if config.output_bias else None
-        )
+        vocab_size = config.transformer.vocab_size
+        self.output = None if config.tied_output else nn.Embedding(vocab_size, width)
+        self.bias = nn.Parameter(torch.zeros(vocab_size)) if config.output_bias else None
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -85,8 +86,9 @@ class SequenceModel(nn.Module):
 
     @property
     def output_weight(self) -> torch.Tensor:
-        """The movies' own embeddings, float (vocab_size, embedding)."""
-        return self.transformer.token_embedding.weight
+        """One vector per movie, their own embeddings when tied: float (vocab_size, embedding)."""
+        table = self.transformer.token_embedding if self.output is None else self.output
+        return table.weight
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits over the vocabulary, float (..., vocab_size), from hidden (..., embedding)."""
