@@ -18,7 +18,8 @@ export function drawCard(card, view) {
   return svg(
     "svg",
     { class: "card", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    svg("rect", { width, height, fill: card.ground }),
+    // Wider than the card: its place on the screen is seldom a whole number of pixels.
+    svg("rect", { x: -4, y: -4, width: width + 8, height: height + 8, fill: card.ground }),
     // An inner svg cuts off what reaches over the edge of the picture.
     svg("svg", { width, height: card.art_height }, ...shapes(card.art)),
     ...shapes(card.marks),

@@ -3,7 +3,9 @@
 
 /** What the address says: null without a selection. */
 export function readLink() {
-  const match = /^#([\w.-]+)=(\d+(?:,\d+)*)$/.exec(decodeURIComponent(location.hash));
+  // Mail programs write the two signs as codes. (Decoding all of it would fail on a cut-off code.)
+  const hash = location.hash.replace(/%2C/gi, ",").replace(/%3D/gi, "=");
+  const match = /^#([\w.-]+)=(\d+(?:,\d+)*)$/.exec(hash);
   return match && { dataSet: match[1], ids: [...new Set(match[2].split(",").map(Number))] };
 }
 

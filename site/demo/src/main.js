@@ -203,7 +203,7 @@ function say(text) {
 const sentenceOf = (error) =>
   error instanceof Failure ? error.message : `Something went wrong (${error.message}).`;
 
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
 
 /** For tests, and for whoever reads along in the developer tools: which selection is shown. */
 function ready(selection) {
