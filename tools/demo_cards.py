@@ -88,11 +88,12 @@ class Pen:
     def ellipse(self, box, fill=None, outline=None, width=1) -> None:
         self.ellipses.append(list(box))
         x0, y0, x1, y1 = box
+        # Pillow fills every pixel that the edge touches: half a pixel more, on average.
+        x, y, radius = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0 + 1) / 2
         if fill is not None:
-            return self._add(fill, _circle((x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2))
-        outer = (x1 - x0) / 2
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        return self._add(outline, _circle(x, y, outer) + _circle(x, y, outer - width, hole=True))
+            self._add(fill, _circle(x, y, radius))
+        else:
+            self._add(outline, _circle(x, y, radius) + _circle(x, y, radius - width, hole=True))
 
     def polygon(self, points, fill=None) -> None:
         points = [tuple(point) for point in points]
@@ -139,6 +140,7 @@ class Pen:
 
 
 def _circle(x: float, y: float, r: float, hole: bool = False) -> str:
+    r = round(r, 1)  # first: two half circles whose ends are not 2 r apart are drawn off center
     sweep, radius, d = int(not hole), _n(r), _n(2 * r)
     return (f"M{_n(x - r)} {_n(y)}a{radius} {radius} 0 1 {sweep} {d} 0"
             f"a{radius} {radius} 0 1 {sweep} -{d} 0Z")  # fmt: skip

@@ -4,9 +4,6 @@ import json
 
 import pytest
 
-START = "Start the recommender"
-
-
 def failing(visit, pattern, handler, link=""):
     """A visit on which requests for a file are answered by the handler; asks for the model."""
     reader = visit()
@@ -102,7 +99,7 @@ def test_model_that_is_none(visit, sample_demo):
     reader.page.route("**/manifest.json", lambda route: route.fulfill(json=manifest))
     reader.page.route("**/model.onnx*", lambda route: route.fulfill(body=content))
     page = reader.open()
-    page.get_by_role("button", name=START).click()
+    page.locator(".chip").first.click()
     page.wait_for_selector("#failure:not([hidden])")
     assert "The model could not be started" in page.locator("#failure").inner_text()
     still_usable(page)

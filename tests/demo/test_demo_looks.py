@@ -200,6 +200,7 @@ def test_buttons_are_large_enough_for_a_thumb(visit):
     reader = visit(**PHONE)
     page = reader.open()
     fill(reader)
+    page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
     sizes = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select")]
         .map((one) => [one.getBoundingClientRect(), one.textContent.trim() || one.id])
