@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from recformer_utils.movielens import load_movielens
 
@@ -77,6 +78,25 @@ def test_build_refuses_a_model_that_was_exported_wrong(demo_tools, tmp_path, mon
     with pytest.raises(demo_tools.DemoError, match="not the one that was trained"):
         demo_tools.build(tmp_path / "dist", load_movielens("sample"))
     assert not list(tmp_path.iterdir()), "nothing half-built is left"
+
+
+def test_a_model_with_another_window_can_take_its_place(demo_tools, tmp_path):
+    """Nothing of the build knows the pretrained model's numbers."""
+    from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
+    from recformer_utils.training import get_dataset, get_model_config, load_config
+
+    data = load_movielens("sample")
+    config = load_config(demo_tools.REPOSITORY / "data/pretrained/sample/config.yaml")
+    config["movie_transformer_config"] |= {"context_window_size": 8, "num_layers": 1}
+    config["trainer_config"]["data_dir"] = str(data.folder)
+    torch.manual_seed(0)
+    model = MovieLensTransformer(get_model_config(config, get_dataset(config)))
+    init_weights(model)
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    manifest = demo_tools.build(tmp_path / "dist", data, tmp_path / "model.pth")
+    assert manifest["model"]["window"] == 8
+    assert manifest["model"]["filling"] in manifest["model"]["filling_hit_rates"]
 
 
 def test_manifest_describes_the_files(sample_demo, pretrained):

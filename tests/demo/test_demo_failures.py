@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+
 def failing(visit, pattern, handler, link=""):
     """A visit on which requests for a file are answered by the handler; asks for the model."""
     reader = visit()

@@ -10,6 +10,7 @@ import { shelf } from "./shelf.js";
 import { percent, tenList } from "./ten.js";
 
 const MOST = 30; // films in a selection; the model reads the last few of them
+const ASKED = 5; // films that the page asks for, also when a model could read more
 
 let manifest, catalogue, model, markShelf;
 let picked = []; // movie ids, watched first to watched last
@@ -56,6 +57,8 @@ function choose(ids) {
   if (picked.length && !loading && $("failure").hidden) start();
 }
 
+const asked = () => Math.min(ASKED, manifest.model.window);
+
 function toggle(id) {
   choose(picked.includes(id) ? picked.filter((other) => other !== id) : [...picked, id]);
 }
@@ -63,17 +66,17 @@ function toggle(id) {
 function select(ids) {
   picked = [...ids];
   const films = picked.map((id) => catalogue.byId.get(id));
-  const { window } = manifest.model;
-  showPicks(films, catalogue, window);
+  const { window, filling } = manifest.model;
+  showPicks(films, catalogue, window, asked());
   markShelf(picked);
   $("clear").hidden = $("copy").hidden = !picked.length;
   $("order-note").textContent =
     films.length > window ? `the model reads the last ${window}` : "watched first → watched last";
-  const missing = window - films.length;
+  const missing = asked() - films.length;
   $("short").hidden = !films.length || missing <= 0;
   $("short").querySelector("p").textContent =
     `The model reads ${window} films. Until you have picked ${missing} more it ` +
-    (manifest.model.filling === "repeat" ? "repeats yours" : "takes you for a newcomer") +
+    (filling === "repeat" ? "repeats yours" : "takes you for a newcomer") +
     " and knows less about you.";
   recommend();
 }
@@ -107,7 +110,7 @@ async function copyLink() {
 // ------------------------------------------------------------------ the model
 
 function start() {
-  if (!catalogue || busy) return loading;
+  if (loading) return loading;
   $("failure").hidden = true;
   $("start").hidden = false;
   $("start-button").hidden = true;
@@ -159,10 +162,10 @@ async function recommend() {
   }
 }
 
-/** Adds the most probable film until the model has as many as it reads. */
+/** Adds the most probable film until there are as many as the page asks for. */
 async function fillUp() {
   if (!model) await start();
-  while (model && picked.length < manifest.model.window) {
+  while (model && picked.length < asked()) {
     const [best] = await model.recommend(picked.map((id) => catalogue.byId.get(id).token), 1);
     picked = [...picked, catalogue.byToken.get(best.token).id];
   }
@@ -191,8 +194,8 @@ function invite() {
   $("progress").hidden = true;
   $("start-text").textContent = model
     ? "Pick a film, or one of the ready-made histories, and ten recommendations appear here."
-    : (picked.length ? "Your films are there. " : "Pick a film, take a ready-made history, or start: ") +
-      `the recommender is loaded once, ${megabytes(downloadSize(manifest))}.`;
+    : (picked.length ? "Your films are there. " : "Pick a film, or one of the ready-made histories. ") +
+      `The recommender is loaded once, ${megabytes(downloadSize(manifest))}.`;
 }
 
 function say(text) {
@@ -217,7 +220,7 @@ let tenInSight = true;
 /** The first recommendation, at the edge of a screen on which the ten are out of sight. */
 function peek(best) {
   $("peek").replaceChildren(
-    ...(best ? ["Next: ", element("b", {}, best.film.name), ` ${percent(best.probability)} · see all ten`] : []),
+    ...(best ? ["Next: ", element("b", {}, best.film.name), ` ${percent(best.probability)} · all ten`] : []),
   );
   $("peek").hidden = tenInSight || !best;
 }

@@ -60,6 +60,7 @@ const firstLine = (error) => String(error?.message ?? error).split("\n")[0].slic
 class Model {
   constructor(ort, session, description) {
     Object.assign(this, { ort, session, description });
+    this.turn = Promise.resolve(); // a session does one run at a time
   }
 
   /**
@@ -70,7 +71,8 @@ class Model {
   async recommend(history, n = 10) {
     const tokens = fillWindow(history, this.description);
     const input = new this.ort.Tensor("int32", tokens, [1, tokens.length]);
-    const { logits } = await this.session.run({ movie_tokens: input });
+    const run = () => this.session.run({ movie_tokens: input });
+    const { logits } = await (this.turn = this.turn.then(run, run));
     const probabilities = softmax(logits.data);
     const seen = new Set(history);
     return Array.from(probabilities.subarray(0, this.description.num_movies), (probability, token) => ({

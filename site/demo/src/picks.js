@@ -4,7 +4,7 @@ import { $, element, glide } from "./dom.js";
 
 /**
  * @param {(films: number[]) => void} onChange gets the new order, or the films that are left
- * @returns {(films: object[], catalogue, window: number) => void} shows the films
+ * @returns shows films, of which the model reads the last `window`, in at least `slots` places
  */
 export function picksList(onChange) {
   const list = $("picks");
@@ -34,7 +34,7 @@ export function picksList(onChange) {
 
   dragging(list, moved);
 
-  return function show(films, catalogue, window) {
+  return function show(films, catalogue, window, slots) {
     order = films.map((film) => film.id);
     glide(list, () => {
       for (const [id, item] of items) {
@@ -47,14 +47,13 @@ export function picksList(onChange) {
       films.forEach((film, place) => {
         if (!items.has(film.id)) items.set(film.id, pick(film, catalogue));
         const item = items.get(film.id);
-        const unread = place < films.length - window;
-        item.classList.toggle("unread", unread);
-        item.querySelector(".place").textContent = unread ? "not read" : place + 1;
+        item.classList.toggle("unread", place < films.length - window);
+        item.querySelector(".place").textContent = place + 1;
         enable(item.querySelector("[data-do=earlier]"), place > 0);
         enable(item.querySelector("[data-do=later]"), place < films.length - 1);
         if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
       });
-      for (let place = films.length; place < window; place++) {
+      for (let place = films.length; place < slots; place++) {
         list.append(element("li", { class: "slot", "aria-hidden": "true" }, String(place + 1)));
       }
     });

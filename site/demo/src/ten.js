@@ -101,5 +101,5 @@ function sentence(best, moves, gone) {
 
 export function percent(probability) {
   const value = 100 * probability;
-  return value < 0.1 ? "< 0.1 %" : `${value.toFixed(value < 10 ? 1 : 0)} %`;
+  return value < 0.1 ? "<\u00a00.1\u00a0%" : `${value.toFixed(value < 10 ? 1 : 0)}\u00a0%`;
 }
