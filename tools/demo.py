@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 from demo_cards import FONT_LICENCE, VIEW, record_card, write_font
 from demo_model import better_filling, compare, export, load_pretrained
+from filelock import FileLock  # PyTorch brings it
 
 from recformer_utils.checkpoints import replacing
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
@@ -149,17 +150,14 @@ def copy_runtime(folder: Path) -> dict | None:
     """onnxruntime-web, as its lock file pins it; None, and a sentence, where npm cannot get it."""
     package = DEMO / "node_modules" / PACKAGE
     wanted = json.loads((DEMO / "package.json").read_text())["dependencies"][PACKAGE]
-    if _installed(package) != wanted:
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        try:
-            subprocess.run(command, cwd=DEMO, check=True, stdout=subprocess.DEVNULL)
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = "npm is not there" if isinstance(error, OSError) else "npm failed, see above"
-            print(
-                f"Left out: {PACKAGE} ({reason}). The page will show the catalogue and say that it "
-                f"cannot recommend. Install Node.js with npm, then run `make demo` again."
-            )
-            return None
+    with FileLock(DEMO / ".npm.lock"):  # of two builds at once, one installs
+        reason = None if _installed(package) == wanted else _install()
+    if reason:
+        print(
+            f"Left out: {PACKAGE} ({reason}). The page will show the catalogue and say that it "
+            f"cannot recommend. Install Node.js with npm, then run `make demo` again."
+        )
+        return None
     folder.mkdir()
     shutil.copyfile(package / "dist" / RUNTIME_SCRIPT, folder / "ort.js")
     # Compressed here, because many servers (python -m http.server) send files as they are.
@@ -172,6 +170,18 @@ def copy_runtime(folder: Path) -> dict | None:
         "script": "runtime/ort.js",
         "wasm": described(folder / "ort.wasm.gz", "runtime/ort.wasm.gz"),
     }
+
+
+def _install() -> str | None:
+    """Fills node_modules from the lock file; what kept it from that, in words."""
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    try:
+        subprocess.run(command, cwd=DEMO, check=True, stdout=subprocess.DEVNULL)
+    except OSError:
+        return "npm is not there"
+    except subprocess.CalledProcessError:
+        return "npm failed, see above"
+    return None
 
 
 def _installed(package: Path) -> str | None:
