@@ -149,6 +149,17 @@ def test_page_without_one_of_its_lists(visit, sample_demo, name):
     page.wait_for_selector("#films li")
 
 
+def test_browser_itself_keeps_the_page_from_other_machines(visit):
+    """Not only does no script ask another machine: none could."""
+    reader = visit()
+    page = reader.open()
+    asked = "fetch('http://localhost:9/').then(() => 'answered', (error) => error.message)"
+    assert "Failed to fetch" in page.evaluate(asked)
+    assert any("Content Security Policy" in complaint for complaint in reader.complaints)
+    reader.complaints.clear()
+    reader.requests.clear()
+
+
 def test_opened_without_javascript_the_page_says_what_to_do(browser, address):
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()

@@ -32,7 +32,7 @@ async function open() {
   markShelf = shelf(catalogue, toggle);
   $("presets").append(
     ...catalogue.presets.map(({ name, films }) =>
-      element("button", { class: "chip", onclick: () => choose(films) }, name)),
+      element("button", { class: "chip", "data-films": films, onclick: () => choose(films) }, name)),
   );
   $("clear").addEventListener("click", () => choose([]));
   $("copy").addEventListener("click", copyLink);
@@ -69,6 +69,9 @@ function select(ids) {
   const { window, filling } = manifest.model;
   showPicks(films, catalogue, window, asked());
   markShelf(picked);
+  for (const chip of $("presets").children) {
+    chip.setAttribute("aria-pressed", String(chip.dataset.films === picked.join(",")));
+  }
   $("clear").hidden = $("copy").hidden = !picked.length;
   $("order-note").textContent =
     films.length > window ? `the model reads the last ${window}` : "watched first → watched last";
