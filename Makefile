@@ -62,7 +62,7 @@ $(DEMO_READY): $(READY) site/demo/requirements.txt
 	@touch $(DEMO_READY)
 
 test-demo: $(DEMO_READY)
-	$(TEST_ENV) $(BIN)/python -m pytest tests/demo
+	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata"
 
 publish: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py publish

@@ -162,13 +162,17 @@ class Visit:
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
 
-    def photograph(self, name):
-        """Stores what is on the screen, once everything that moves has come to rest."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    def settle(self):
+        """Waits until everything that moves has come to rest: what is hit is what was aimed at."""
         self.page.evaluate(
             "Promise.allSettled([document.fonts.ready, "
             "...document.getAnimations().map(animation => animation.finished)])"
         )
+
+    def photograph(self, name):
+        """Stores what is on the screen."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.settle()
         self.page.screenshot(path=SCREENSHOTS / f"demo-{name}.png")
 
     def elsewhere(self):

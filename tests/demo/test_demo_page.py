@@ -100,7 +100,8 @@ def test_order_with_a_finger(visit, pytorch_ten, films):
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
     history = [*history[1:3], history[0], *history[3:]]
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
-    page.locator("#picks .pick").first.get_by_role("button", name="Remove").tap()
+    reader.settle()
+    page.locator("#picks .pick").first.get_by_role("button", name="Remove").click()
     same_ten(reader.wait_for_ten(history[1:]), pytorch_ten(history[1:]))
 
 

@@ -117,6 +117,7 @@ function start() {
   $("failure").hidden = true;
   $("start").hidden = false;
   $("start-button").hidden = true;
+  $("progress").value = 0;
   $("progress").hidden = false;
   $("start-text").textContent = "Loading the model …";
   loading = loadModel(manifest, (share) => ($("progress").value = share))
