@@ -64,6 +64,7 @@ def test_search_pick_and_order_with_the_mouse(visit, pytorch_ten, films):
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     # By dragging: the first film onto the place of the last.
     page.locator("#picks .pick .grip").first.scroll_into_view_if_needed()
+    reader.settle()
     boxes = [page.locator("#picks .pick .grip").nth(place).bounding_box() for place in (0, 3)]
     (x0, y0), (x1, y1) = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes]
     page.mouse.move(x0, y0)
@@ -91,6 +92,7 @@ def test_order_with_a_finger(visit, pytorch_ten, films):
     page.get_by_role("button", name="Start the recommender").tap()
     reader.wait_for_ten(history)
     page.locator("#picks .pick").first.scroll_into_view_if_needed()
+    reader.settle()
     boxes = [page.locator("#picks .pick .grip").nth(place).bounding_box() for place in (0, 2)]
     (x0, y0), (x1, y1) = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes]
     finger = reader.context.new_cdp_session(page)
