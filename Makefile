@@ -1,21 +1,24 @@
 # make run    set up, execute the series on the data set that is there, write pages to build/
 # make test   set up, then every test
 # make lab    JupyterLab          make data     download MovieLens-1M to data/ml-1m
+# make demo   build the recommender page (site/demo/dist)  make test-demo  try it in a browser
 # make publish  execute on MovieLens-1M and store the outputs in notebooks/
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEMO_READY := .venv/.demo-ready
+DATA ?= auto
 JOBS ?= 2
 
 # A test run says nothing about the reader's own data: it is always the embedded sample.
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-notebooks test-realdata lab data publish refresh clean
+.PHONY: help setup run test test-unit test-notebooks test-realdata lab data demo test-demo publish refresh clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 setup: $(READY)
 
@@ -50,6 +53,16 @@ lab: setup
 
 data: setup
 	$(BIN)/python -m recformer_utils.movielens
+
+demo: $(DEMO_READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/demo.py --data $(DATA)
+
+$(DEMO_READY): $(READY) site/demo/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r site/demo/requirements.txt
+	@touch $(DEMO_READY)
+
+test-demo: $(DEMO_READY)
+	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata"
 
 publish: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py publish

@@ -1,0 +1,204 @@
+"""The demo, built once for all of its tests on the embedded sample, and a browser to visit it."""
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import torch
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime", "fontTools")
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "build/screenshots"
+
+
+@pytest.fixture(scope="session")
+def demo_tools():
+    """The module that builds the demo; the test is skipped where its packages are not there."""
+    for name in NEEDED:
+        pytest.importorskip(name, reason=f"{name} is not installed: `make test-demo` installs it")
+    import demo
+
+    return demo
+
+
+@pytest.fixture(scope="session")
+def sample_demo(demo_tools, tmp_path_factory):
+    """The folder of a demo of the sample."""
+    from recformer_utils.movielens import load_movielens
+
+    folder = tmp_path_factory.mktemp("demo") / "dist"
+    demo_tools.build(folder, load_movielens("sample"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(demo_tools):
+    """The sample's model in PyTorch."""
+    from demo_model import load_pretrained
+
+    from recformer_utils.movielens import load_movielens
+
+    return load_pretrained(load_movielens("sample"))
+
+
+@pytest.fixture(scope="session")
+def pytorch_ten(pretrained, sample_demo):
+    """What PyTorch recommends to somebody with a history of movie ids: [(movie id, probability)]."""
+    filling = json.loads((sample_demo / "manifest.json").read_text())["model"]["filling"]
+    metadata, model = pretrained.metadata, pretrained.model.model
+    mean_user = model.user_embedding.weight.detach().mean(dim=0, keepdim=True)
+
+    def ten(movie_ids):
+        tokens = metadata.tokenize_movies(movie_ids).tolist()
+        window = tokens[-pretrained.window :]
+        while len(window) < pretrained.window:
+            if filling == "start":
+                window = [metadata.start_token, *window]
+            else:  # the films over and over, the last one at the end
+                window = [window[len(tokens) - 1], *window]
+        with torch.no_grad():
+            scores = model.score(torch.tensor([window]), mean_user).softmax(dim=-1)[0]
+        scores[tokens] = -1
+        scores[metadata.num_movies :] = -1
+        best = scores.topk(10)
+        ids = metadata.movie_ids_of(best.indices)
+        return list(zip(ids, best.values.tolist(), strict=True))
+
+    return ten
+
+
+@pytest.fixture(scope="session")
+def films(sample_demo):
+    """The catalogue of the page, most watched first."""
+    return json.loads((sample_demo / "catalogue.json").read_text())["films"]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="session")
+def address(sample_demo):
+    """Where a plain server, as in `python -m http.server`, shows the demo."""
+    if json.loads((sample_demo / "manifest.json").read_text())["runtime"] is None:
+        pytest.skip("npm is not there, so the demo was built without its runtime")
+    handler = functools.partial(_Quiet, directory=sample_demo)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium: the system's, else the one that `playwright install chromium` fetched."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: `make test-demo` installs it"
+    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((path for name in names if (path := shutil.which(name))), None)
+    with sync_api.sync_playwright() as playwright:
+        try:
+            found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except sync_api.Error:
+            pytest.skip(
+                "no browser is there: install chromium, or run `playwright install chromium`"
+            )
+        yield found
+        found.close()
+
+
+class Visit:
+    """A reader's visit to the page; what it says and asks for is written down."""
+
+    def __init__(self, browser, address, **context):
+        context = {"viewport": {"width": 1280, "height": 900}, **context}
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.address = address
+        self.complaints, self.requests = [], []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, link=""):
+        """Opens the page; waits for the catalogue unless the page could not load it."""
+        self.page.goto(self.address + link)
+        self.page.wait_for_selector("#boot", state="hidden")
+        return self.page
+
+    def wait_for_ten(self, movie_ids):
+        """Waits until the ten belong to this selection, then reads them."""
+        selection = ",".join(str(movie_id) for movie_id in movie_ids)
+        self.page.wait_for_selector(f'#ten[data-ready="{selection}"]', state="attached")
+        return self.ten()
+
+    def ten(self):
+        """The recommendations shown: [(movie id, probability)]."""
+        read = "items => items.map(i => [Number(i.dataset.id), Number(i.dataset.probability)])"
+        return [tuple(pair) for pair in self.page.eval_on_selector_all("#recommendations li", read)]
+
+    def picks(self):
+        """Movie ids of the reader's films, in order."""
+        read = "items => items.map(item => Number(item.dataset.id))"
+        return self.page.eval_on_selector_all("#picks .pick", read)
+
+    def sideways(self):
+        """By how many pixels the page can be scrolled sideways."""
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+
+    def settle(self):
+        """Waits until everything that moves has come to rest: what is hit is what was aimed at."""
+        self.page.evaluate(
+            "Promise.allSettled([document.fonts.ready, "
+            "...document.getAnimations().map(animation => animation.finished)])"
+        )
+
+    def photograph(self, name):
+        """Stores what is on the screen."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.settle()
+        self.page.screenshot(path=SCREENSHOTS / f"demo-{name}.png")
+
+    def elsewhere(self):
+        """Addresses that were asked for on other machines."""
+        own = urlsplit(self.address).netloc
+        return [
+            url
+            for url in self.requests
+            if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != own
+        ]
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Starts visits; when the test is over, none may have complained or asked another machine.
+
+    A test that breaks something on purpose takes its complaints off the list itself.
+    """
+    visits = []
+
+    def start(**context):
+        visits.append(Visit(browser, address, **context))
+        return visits[-1]
+
+    yield start
+    for one in visits:
+        one.context.close()
+        assert one.elsewhere() == []
+        assert one.complaints == []

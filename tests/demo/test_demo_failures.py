@@ -1,0 +1,177 @@
+"""What goes wrong on readers' machines: each time a sentence, a way on, and no broken page."""
+
+import json
+
+import pytest
+
+
+def failing(visit, pattern, handler, link=""):
+    """A visit on which requests for a file are answered by the handler; asks for the model."""
+    reader = visit()
+    reader.page.route(pattern, handler)
+    page = reader.open(link)
+    page.locator(".chip").first.click()
+    page.wait_for_selector("#failure:not([hidden])")
+    return reader, page
+
+
+def recovers(reader, page, pattern, pytorch_ten):
+    """With the obstacle gone, "Try again" leads to the right recommendations."""
+    page.unroute(pattern)
+    page.get_by_role("button", name="Try again").click()
+    ten = reader.wait_for_ten(reader.picks())
+    assert [movie for movie, _ in ten] == [movie for movie, _ in pytorch_ten(reader.picks())]
+    assert page.locator("#failure").is_hidden()
+    reader.complaints.clear()  # the browser's own words about the file that did not come
+
+
+def still_usable(page):
+    """The catalogue can be searched, and films picked and put in order."""
+    page.get_by_label("Search by title").fill("tuba")
+    before = page.locator("#picks .pick").count()
+    page.locator("#films button").first.click()
+    assert page.locator("#picks .pick").count() == before + 1
+    page.locator("#picks .pick").last.get_by_role("button", name="Earlier").click()
+    assert page.locator("#recommendations li").count() == 0
+
+
+def half(sample_demo, name):
+    content = (sample_demo / name).read_bytes()
+    return lambda route: route.fulfill(body=content[: len(content) // 2])
+
+
+def spoiled(sample_demo, name):
+    content = bytearray((sample_demo / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    return lambda route: route.fulfill(body=bytes(content))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "runtime/ort.wasm.gz"])
+@pytest.mark.parametrize(
+    ("obstacle", "sentence"),
+    [
+        (lambda folder, name: lambda route: route.abort("blockedbyclient"), "blocked it"),
+        (lambda folder, name: lambda route: route.fulfill(status=404), "the server answered 404"),
+        (half, "arrived incomplete"),
+        (spoiled, "its checksum is wrong"),
+    ],
+)
+def test_file_that_does_not_arrive(visit, sample_demo, pytorch_ten, name, obstacle, sentence):
+    pattern = f"**/{name}*"
+    reader, page = failing(visit, pattern, obstacle(sample_demo, name))
+    told = page.locator("#failure").inner_text()
+    assert sentence in told
+    assert told.startswith("The model" if name == "model.onnx" else "The runtime")
+    if obstacle is half:
+        size = len((sample_demo / name).read_bytes())
+        assert f"{size // 2:,} of {size:,} bytes" in told
+        reader.photograph("failure")
+    still_usable(page)
+    recovers(reader, page, pattern, pytorch_ten)
+
+
+def test_connection_that_breaks_in_the_middle(visit, sample_demo, pytorch_ten, browser):
+    """The network goes away; what was picked meanwhile is recommended for once it is back."""
+    reader = visit()
+    page = reader.open()
+    reader.context.set_offline(True)
+    page.locator(".chip").first.click()
+    page.wait_for_selector("#failure:not([hidden])")
+    assert "could not be loaded" in page.locator("#failure").inner_text()
+    still_usable(page)
+    reader.context.set_offline(False)
+    recovers(reader, page, "**/nothing", pytorch_ten)
+
+
+def test_blocked_script_of_the_runtime(visit, pytorch_ten):
+    reader, page = failing(visit, "**/ort.js*", lambda route: route.abort("blockedbyclient"))
+    assert "script could not be loaded" in page.locator("#failure").inner_text()
+    recovers(reader, page, "**/ort.js*", pytorch_ten)
+
+
+def test_model_that_is_none(visit, sample_demo):
+    """A whole file, as announced, that the runtime cannot read."""
+    import hashlib
+
+    content = b"this is no model" * 100
+    manifest = json.loads((sample_demo / "manifest.json").read_text())
+    manifest["model"] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    reader = visit()
+    reader.page.route("**/manifest.json", lambda route: route.fulfill(json=manifest))
+    reader.page.route("**/model.onnx*", lambda route: route.fulfill(body=content))
+    page = reader.open()
+    page.locator(".chip").first.click()
+    page.wait_for_selector("#failure:not([hidden])")
+    assert "The model could not be started" in page.locator("#failure").inner_text()
+    still_usable(page)
+    reader.complaints.clear()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["delete globalThis.WebAssembly", "WebAssembly.validate = () => false"],
+)
+def test_browser_without_webassembly(visit, missing):
+    reader = visit()
+    reader.page.add_init_script(missing)
+    page = reader.open()
+    page.locator(".chip").first.click()
+    page.wait_for_selector("#failure:not([hidden])")
+    told = page.locator("#failure").inner_text()
+    assert "does not run WebAssembly" in told
+    assert "Firefox, Chrome, Edge or Safari" in told
+    assert not [url for url in reader.requests if "onnx" in url], "nothing is loaded in vain"
+    still_usable(page)
+
+
+def test_copy_that_was_built_without_npm(visit, sample_demo):
+    manifest = json.loads((sample_demo / "manifest.json").read_text()) | {"runtime": None}
+    reader = visit()
+    reader.page.route("**/manifest.json", lambda route: route.fulfill(json=manifest))
+    page = reader.open()
+    page.locator(".chip").first.click()
+    page.wait_for_selector("#failure:not([hidden])")
+    assert "built without its runtime" in page.locator("#failure").inner_text()
+    still_usable(page)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "catalogue.json", "cards.json"])
+def test_page_without_one_of_its_lists(visit, sample_demo, name):
+    reader = visit()
+    reader.page.route(f"**/{name}", half(sample_demo, name))
+    page = reader.open()
+    told = page.locator("#notice").inner_text()
+    assert f"{name} arrived damaged" in told
+    assert "Reload the page" in told
+    assert page.locator("#catalogue").is_hidden()
+    page.unroute(f"**/{name}")
+    page.reload()
+    page.wait_for_selector("#films li")
+
+
+def test_browser_itself_keeps_the_page_from_other_machines(visit):
+    """Not only does no script ask another machine: none could."""
+    reader = visit()
+    page = reader.open()
+    asked = "fetch('http://localhost:9/').then(() => 'answered', (error) => error.message)"
+    assert "Failed to fetch" in page.evaluate(asked)
+    assert any("Content Security Policy" in complaint for complaint in reader.complaints)
+    reader.complaints.clear()
+    reader.requests.clear()
+
+
+def test_opened_without_javascript_the_page_says_what_to_do(browser, address):
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(address)
+        assert "python -m http.server" in page.locator("body").inner_text()
+        assert page.locator("section:visible").count() == 0
+
+
+def test_opened_as_a_file_the_page_says_what_to_do(browser, sample_demo):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto((sample_demo / "index.html").as_uri())
+        page.wait_for_timeout(500)
+        assert "python -m http.server" in page.locator("body").inner_text()
+        assert page.locator("section:visible").count() == 0
