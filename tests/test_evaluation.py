@@ -147,6 +147,32 @@ def test_predictions_are_distinct_unseen_movies_best_first():
         get_model_predictions(Fixed(), windows, torch.tensor([0, 1]), 4, seen)
 
 
+class Fickle(nn.Module):
+    """Random scores with many ties."""
+
+    def forward(self, movie_ids, user_ids):
+        generator = torch.Generator().manual_seed(len(movie_ids))
+        return torch.randint(4, (len(movie_ids), 22), generator=generator).float()
+
+
+@pytest.mark.parametrize("n", [1, 5, 12])
+def test_predictions_are_never_seen_and_never_double_whatever_the_ties(n):
+    rng = np.random.default_rng(n)
+    users = [rng.permutation(20)[: rng.integers(1, 9)] for _ in range(200)]
+    sequences = Sequences(
+        movie_tokens=np.concatenate(users).astype(np.int32),
+        ratings=np.ones(sum(map(len, users)), dtype=np.int8),
+        timestamps=np.zeros(sum(map(len, users)), dtype=np.int64),
+        offsets=np.cumsum([0, *map(len, users)]),
+    )
+    everyone, windows = np.arange(200), torch.full((200, 5), 20)
+    seen = history_index(sequences, everyone, sequences.lengths)
+    output = get_model_predictions(Fickle(), windows, torch.from_numpy(everyone), n, seen)
+    for row, user in zip(output.predictions.tolist(), users, strict=True):
+        assert len(set(row)) == n
+        assert not set(row) & {*user.tolist(), 20, 21}
+
+
 def test_scores_that_are_no_numbers_are_refused():
     broken = torch.tensor([[1.0, math.nan]])
     with pytest.raises(ValueError, match="not a number"):

@@ -156,6 +156,43 @@ def test_the_readme_has_the_series():
     assert series.results() in text
 
 
+def test_the_readme_shows_each_model_beside_its_rivals_with_intervals():
+    """The table of notebook 08, between the README's own marks."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    block = readme.split("<!-- results -->")[1].split("<!-- /results -->")[0]
+    rows = {
+        cells[1].strip(): cells
+        for cells in (line.split("|") for line in block.splitlines())
+        if len(cells) == 8
+    }
+    for model in ("popularity", "Markov chain", "distance counts (PCTM)", "the network"):
+        for value in rows[model][2:4]:  # HR@10 and NDCG@10
+            mean, low, high = map(
+                float, re.fullmatch(r" ([\d.]+) \[([\d.]+), ([\d.]+)\] ", value).groups()
+            )
+            assert low < mean < high < 1
+    assert float(rows["the network"][3].split()[0]) > float(rows["popularity"][3].split()[0])
+
+
+def test_result_tables_are_the_markdown_that_tagged_cells_displayed():
+    new = nbformat.v4
+    table = new.new_output("display_data", {"text/markdown": "| a |\n", "text/plain": "no"})
+    other = new.new_output("stream", text="printed")
+    cells = [
+        new.new_markdown_cell("# 09 · Title\n\nPromise."),
+        new.new_code_cell(
+            "1", metadata={"tags": ["results"]}, outputs=[other, table], execution_count=1
+        ),
+        new.new_code_cell("2", outputs=[table], execution_count=2),
+    ]
+    assert series.result_tables(new.new_notebook(cells=cells)) == ["| a |"]
+    cells[1].outputs = [other]
+    with pytest.raises(ValueError, match="09 · Title: the cell tagged 'results' displays no"):
+        series.result_tables(new.new_notebook(cells=cells))
+    cells[1].execution_count = None  # a notebook that was never executed has nothing to show
+    assert series.result_tables(new.new_notebook(cells=cells)) == []
+
+
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

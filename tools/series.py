@@ -151,14 +151,15 @@ def series_table() -> str:
 
 
 def results() -> str:
-    """What the published notebooks found, one paragraph each, for the README."""
-    paragraphs = []
+    """For the README: tables of the published notebooks, then what each found in a row."""
+    rows, tables = ["| notebook | what it printed |", "| --- | --- |"], []
     for path in series():
         notebook = nbformat.read(path, as_version=4)
         title = title_and_promise(notebook)[0]
         found = "<br>".join(f"`{' '.join(line.split())}`" for line in findings(notebook))
-        paragraphs.append(f"| {title} | {found} |")
-    return "\n".join(["| notebook | what it printed |", "| --- | --- |", *paragraphs])
+        rows.append(f"| {title} | {found} |")
+        tables += result_tables(notebook)
+    return "\n\n".join([*tables, "\n".join(rows)])
 
 
 # ---------------------------------------------------------------- execution
@@ -272,6 +273,29 @@ def findings(notebook: nbformat.NotebookNode) -> list[str]:
                 if output.output_type == "stream" and output.name == "stdout":
                     lines += output.text.strip().splitlines()
     return lines
+
+
+def result_tables(notebook: nbformat.NotebookNode) -> list[str]:
+    """The Markdown that the cells tagged 'results' displayed, for the README to show as it is.
+
+    Raises:
+        ValueError: such a cell has been executed and displayed no Markdown.
+    """
+    tables = []
+    for cell in notebook.cells:
+        if "results" in cell.metadata.get("tags", []) and cell.execution_count:
+            shown = [
+                o.data["text/markdown"]
+                for o in cell.outputs
+                if "text/markdown" in o.get("data", {})
+            ]
+            if not shown:
+                raise ValueError(
+                    f"{title_and_promise(notebook)[0]}: the cell tagged 'results' displays no "
+                    f"Markdown; end it with display(Markdown(...))"
+                )
+            tables += [table.strip() for table in shown]
+    return tables
 
 
 # ---------------------------------------------------------------- files
