@@ -2,20 +2,22 @@
 # make test   set up, then every test
 # make lab    JupyterLab          make data     download MovieLens-1M to data/ml-1m
 # make publish  execute on MovieLens-1M and store the outputs in notebooks/
+# make site   the series as a blog, site/_build/html      make posts   as posts for Jekyll, build/posts
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SITE_READY := .venv/.site-ready
 JOBS ?= 2
 
 # A test run says nothing about the reader's own data: it is always the embedded sample.
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-notebooks test-realdata lab data publish refresh clean
+.PHONY: help setup run test test-unit test-notebooks test-realdata lab data publish refresh clean site posts
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 setup: $(READY)
 
@@ -57,5 +59,15 @@ publish: setup
 refresh: setup
 	$(BIN)/python tools/series.py refresh
 
+$(SITE_READY): $(READY) site/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r site/requirements.txt
+	@touch $(SITE_READY)
+
+site: $(SITE_READY)
+	$(BIN)/python site/build.py
+
+posts: $(SITE_READY)
+	$(BIN)/python tools/posts.py
+
 clean:
-	rm -rf build
+	rm -rf build site/_build
