@@ -54,40 +54,41 @@ def social_card(title: str, text: str, name: str, picture: bytes | None) -> byte
     draw = ImageDraw.Draw(card)
     width = 520 if picture else CARD[0] - 140
     draw.text((70, 60), name, font=load_font("DejaVuSans-Bold", 30), fill=QUIET)
-    draw.rectangle([70, 112, 130, 117], fill=RED)
+    draw.rectangle([70, 112, 130, 117], fill=QUIET)
     y = 150
-    for words, font, size, color, leading in (
-        (title, "DejaVuSans-Bold", 60, INK, 1.2),
-        (text, "DejaVuSans", 29 if picture else 34, QUIET, 1.4),
+    for words, name, size, color, most in (
+        (title, "DejaVuSans-Bold", 60, INK, 2 if picture else 1),
+        (text, "DejaVuSans", 30, QUIET, 7 if picture else 2),
     ):
-        lines, face = wrapped(words, font, size, width, 3 if color == INK else 7)
+        lines, font = fitted(words, name, size, width, most)
         for line in lines:
-            draw.text((70, y), line, font=face, fill=color)
-            y += size * leading
-        y += 20
+            draw.text((70, y), line, font=font, fill=color)
+            y += font.size * 1.35
+        y += 18
     if picture:
         box = contained(picture, (500, 490), 24)
         mask = Image.new("L", box.size, 0)
         ImageDraw.Draw(mask).rounded_rectangle([0, 0, 499, 489], 20, fill=255)
         card.paste(box, (640, 70), mask)
     else:
-        posters(card, draw, top=390)
+        posters(card, draw, top=375)
     return png(card)
 
 
-def wrapped(text: str, name: str, size: int, width: int, most: int):
-    """The text in lines no wider than ``width``, the last one cut where there are too many."""
-    font = load_font(name, size)
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    if len(lines) > most:
-        lines = [*lines[: most - 1], lines[most - 1].rstrip(",.:;") + " …"]
-    return lines, font
+def fitted(text: str, name: str, size: int, width: int, most: int):
+    """The text in at most ``most`` lines no wider than ``width``; the font shrinks until it fits."""
+    while True:
+        font = load_font(name, size)
+        lines = [""]
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and font.getlength(longer) > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        if size <= 16 or (len(lines) <= most and max(map(font.getlength, lines)) <= width):
+            return lines, font
+        size -= 2
 
 
 def posters(card: Image.Image, draw: ImageDraw.ImageDraw, top: int) -> None:

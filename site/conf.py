@@ -35,6 +35,8 @@ html_favicon = "static/favicon.svg"
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["attrs_block", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
@@ -52,6 +54,7 @@ post_show_prev_next = False  # the theme's own follow the order of the series
 post_date_format = "%d %B %Y"
 fontawesome_included = True
 
+html_context = {"default_mode": "auto"}
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
     "logo": {"text": SETTINGS["title"]},
@@ -68,8 +71,8 @@ html_theme_options = {
     "show_toc_level": 2,
     "back_to_top_button": True,
 }
-ONE_COLUMN = ["index", "search", "genindex", "blog", "blog/**"]
-html_sidebars = {"posts/**": ["series-nav.html"], **dict.fromkeys(ONE_COLUMN, [])}
+ONE_COLUMN = ["index", "search", "blog", "blog/**"]
+html_sidebars = {"posts/**": ["series-nav.html"], **{name: [] for name in ONE_COLUMN}}
 
 
 def label_pictures(app, doctree):

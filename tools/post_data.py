@@ -21,6 +21,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import yaml
@@ -38,7 +39,9 @@ from series import (
 SETTINGS = REPOSITORY / "site/settings.yml"
 KEYS = {"date": str, "tags": list, "thumbnail": str, "categories": list, "author": str, "pin": bool}
 REQUIRED = ("date", "tags", "thumbnail")
-WORDS_A_MINUTE = 220  # reading speed for prose; code is read at half of it
+# Formulas as Jupyter finds them: $$…$$, or $…$ without blanks at its edges (so not $5 or $6).
+MATH = r"(?<![\\$])(?:\$\$(?P<block>[^$]+)\$\$|\$(?!\s)(?P<inline>[^$\n]+?)(?<!\s)\$(?![\d$]))"
+WORDS_A_MINUTE = 220  # reading speed; a name or number in code counts as a word
 
 
 class PostDataError(ValueError):
@@ -93,16 +96,13 @@ class Post:
     @property
     def minutes(self) -> int:
         """Reading time in minutes."""
-        words = {"markdown": 0, "code": 0}
-        for cell in self.notebook.cells:
-            if cell.cell_type in words:
-                words[cell.cell_type] += len(re.findall(r"\w+", cell.source))
-        return max(1, round((words["markdown"] + 2 * words["code"]) / WORDS_A_MINUTE))
+        words = sum(len(re.findall(r"\w+", cell.source)) for cell in self.notebook.cells)
+        return max(1, round(words / WORDS_A_MINUTE))
 
     @property
     def has_math(self) -> bool:
         return any(
-            re.search(r"\$[^$]+\$|\\\(|\\\[", without_code(cell.source))
+            re.search(MATH, without_code(cell.source))
             for cell in self.notebook.cells
             if cell.cell_type == "markdown"
         )
@@ -117,12 +117,12 @@ class Post:
             if mime in output.get("data", {})
         ]
 
-    def thumbnail(self) -> tuple[bytes, str, str]:
-        """The chosen picture: (bytes, file ending, alternative text); raises PostDataError."""
+    def thumbnail(self) -> bytes:
+        """The file of the chosen picture; raises PostDataError."""
         begin = self.data["thumbnail"]
-        for mime, data, alt in self.pictures():
+        for _, data, alt in self.pictures():
             if alt.startswith(begin):
-                return base64.b64decode(data), mime.removeprefix("image/"), alt
+                return base64.b64decode(data)
         known = "\n  ".join(alt[:60] for _, _, alt in self.pictures())
         raise PostDataError(
             f'{self.path.name}: metadata["blog"]["thumbnail"] is {begin!r}, but no stored picture '
@@ -187,9 +187,13 @@ def prepared(post: Post, notebook_link, file_link) -> nbformat.NotebookNode:
     by_name = {other.path.name: other for other in posts()}
 
     def link(match: re.Match) -> str:
-        target, hash_, anchor = match[1].partition("#")
-        if re.match(r"[a-z]+:", match[1]) or not target:
+        if re.match(r"[a-z]+:", match[1]):
             return match[0]
+        target, hash_, anchor = match[1].partition("#")
+        # Jupyter's anchors keep capitals and dots; MyST and kramdown make them as GitHub does.
+        anchor = re.sub(r"[^\w\- ]", "", unquote(anchor).lower())
+        if not target:
+            return f"](#{anchor})"
         if target in by_name:
             return f"]({notebook_link(by_name[target])}{hash_}{anchor})"
         path = (post.path.parent / target).resolve().relative_to(REPOSITORY)

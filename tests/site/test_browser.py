@@ -1,0 +1,177 @@
+"""The site as a reader sees it: in a real browser, on a phone and a desk, by day and by night."""
+
+import re
+
+import post_data
+import pytest
+from conftest import REPOSITORY, SITE
+
+SCREENSHOTS = REPOSITORY / "build/screenshots"
+AXE = SITE / "node_modules/axe-core/axe.min.js"
+POSTS = post_data.posts()
+LAST = f"posts/{POSTS[-1].slug}.html"
+PAGES = ["index.html", *(f"posts/{post.slug}.html" for post in POSTS), "blog.html", "blog/tag.html"]
+WIDTHS = [360, 1280]
+MODES = ["light", "dark"]
+
+everywhere = [pytest.mark.parametrize("width", WIDTHS), pytest.mark.parametrize("mode", MODES)]
+
+
+def in_every_way(test):
+    for mark in everywhere:
+        test = mark(test)
+    return test
+
+
+def load_pictures(page) -> None:
+    """Scrolls to the end, so that pictures which wait for that are loaded."""
+    page.evaluate("for (const i of document.images) i.loading = 'eager'")
+    page.wait_for_function("[...document.images].every(i => i.complete)")
+
+
+@in_every_way
+@pytest.mark.parametrize("path", ["index.html", LAST, "search.html", "blog/tag.html"])
+def test_screenshots(open_page, path, width, mode):
+    page = open_page(path, width, mode)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", path.removesuffix(".html"))
+    load_pictures(page)
+    page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}.png")
+    page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}-full.png", full_page=True)
+    assert page.title()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("path", [*PAGES, "search.html"])
+def test_no_page_scrolls_sideways(open_page, path, width):
+    page = open_page(path, width)
+    load_pictures(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for size in page.evaluate(
+        "[...document.querySelectorAll('article p, article li, .home p')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    ):
+        assert size >= 12
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_picture_is_there(open_page, path):
+    page = open_page(path)
+    load_pictures(page)
+    broken = "[...document.images].filter(i => !i.naturalWidth || !i.hasAttribute('alt'))"
+    assert page.evaluate(f"{broken}.map(i => i.src)") == []
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (npm ci in site/)")
+@in_every_way
+@pytest.mark.parametrize("path", ["index.html", LAST, f"posts/{POSTS[1].slug}.html", "blog.html"])
+def test_accessibility(open_page, path, width, mode):
+    page = open_page(path, width, mode)
+    load_pictures(page)
+    page.add_script_tag(path=AXE)
+    found = page.evaluate(
+        "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa']}).then(r => r.violations.map("
+        "v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120) + ' ' +"
+        " n.any.map(a => a.message).join()).slice(0, 4).join('\\n')))"
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_front_page_shows_the_series_in_one_screen(open_page, width):
+    page = open_page("index.html", width)
+    height = page.viewport_size["height"]
+    for selector in (".home h1", ".actions .primary", ".posters .recommended img"):
+        box = page.locator(selector).bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+        assert box["y"] + (box["height"] if width > 600 else 100) <= height
+    assert page.locator("#posts .post-card").count() == len(POSTS)
+    for post in POSTS:
+        row = page.locator("#results tr", has_text=post.title).inner_text()
+        for line in post.findings:
+            assert line in row
+    page.locator(".actions .primary").click()
+    assert page.locator("h1").inner_text().startswith(POSTS[0].title)
+
+
+def test_the_demo_is_offered_where_it_is_there(open_page, built):
+    page = open_page("index.html")
+    there = (SITE / "demo/index.html").exists() or (SITE / "demo/dist/index.html").exists()
+    assert (built[0] / "demo/index.html").exists() == there
+    assert (page.locator(".actions a[href='demo/index.html']").count() == 1) == there
+
+
+def test_previous_and_next_follow_the_series(open_page):
+    page = open_page(f"posts/{POSTS[0].slug}.html")
+    for post in POSTS[1:]:
+        page.locator(".right-next").click()
+        assert page.locator("h1").inner_text().startswith(post.title)
+    assert page.locator(".right-next").count() == 0
+    page.locator(".left-prev").click()
+    assert page.locator("h1").inner_text().startswith(POSTS[-2].title)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_search_finds_a_post(open_page, width):
+    page = open_page(LAST, width)
+    page.locator(".search-button__button:visible").first.click()
+    page.locator("#pst-search-dialog input").fill("causality mask attention")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li a")
+    texts = page.locator("#search-results li a").all_inner_texts()
+    assert any("04 · Model" in text for text in texts)
+    page.locator("#search-results li a", has_text="04 · Model").first.click()
+    assert page.locator("h1").inner_text().startswith("04 · Model")
+
+
+def test_dark_mode_is_chosen_and_kept(open_page):
+    page = open_page(LAST)
+
+    def lightness(selector: str) -> float:
+        color = page.locator(selector).first.evaluate("e => getComputedStyle(e).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", color)[:3])) / 3
+
+    assert lightness("body") > 240
+    page.locator(".theme-switch-button").first.click()
+    page.locator("[data-mode=dark].theme-change-button").first.click()
+    assert lightness("body") < 40
+    assert 180 < lightness(".figure-box") < 235  # a soft card, no glare
+    page.reload()
+    assert lightness("body") < 40
+
+
+def test_wide_things_scroll_in_their_own_box(open_page):
+    page = open_page(LAST, 360)
+    load_pictures(page)
+    wide = "[...document.querySelectorAll('.figure-box, .text_html')]"
+    scrolling = f"{wide}.filter(e => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"{scrolling}.length") > 3
+    assert page.evaluate(f"{scrolling}.every(e => e.tabIndex === 0)")
+
+
+@in_every_way
+def test_the_keyboard_shows_where_it_is(open_page, width, mode):
+    page = open_page("index.html", width, mode)
+    seen = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        style, thickness, name = page.evaluate(
+            "(() => { const e = document.activeElement, s = getComputedStyle(e);"
+            " return [s.outlineStyle, parseFloat(s.outlineWidth), e.outerHTML.slice(0, 80)] })()"
+        )
+        assert style != "none", name
+        assert thickness >= 2, name
+        seen.add(name)
+    assert len(seen) > 8
+
+
+def test_formulas_are_set_without_another_host(open_page, built):
+    script = built[0] / "_static/mathjax/tex-svg.js"
+    if not script.exists():
+        pytest.skip("the site was built without npm, so without MathJax")
+    page = open_page(LAST)
+    page.evaluate(
+        "document.querySelector('h1').insertAdjacentHTML('afterend', '<p>\\\\(x^2\\\\)</p>')"
+    )
+    page.add_script_tag(url="../_static/mathjax/tex-svg.js")
+    page.wait_for_selector("mjx-container svg")
