@@ -14,7 +14,7 @@ JOBS ?= 2
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-notebooks test-realdata lab data publish refresh clean site posts
+.PHONY: help setup run test test-unit test-notebooks test-site test-realdata lab data publish refresh clean site posts
 
 help:
 	@sed -n 's/^# //p' Makefile | head -5
@@ -33,19 +33,23 @@ $(READY): requirements.txt pyproject.toml
 run: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py run
 
-test: test-unit test-notebooks
+test: test-unit test-notebooks test-site
 
 test-unit: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(TEST_ENV) $(BIN)/python -m pytest tests -m "not realdata" -n $(JOBS) --dist loadscope
+	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site -m "not realdata" -n $(JOBS) --dist loadscope
 
 test-notebooks: setup
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		-n $(JOBS) --dist loadscope notebooks
 
+# Builds the site and the posts; what needs a browser or Jekyll says so where there is none.
+test-site: $(SITE_READY)
+	$(BIN)/python -m pytest tests/site -rs
+
 test-realdata: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m realdata
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata
 
 lab: setup
 	$(BIN)/jupyter lab --notebook-dir=notebooks

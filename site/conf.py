@@ -41,8 +41,7 @@ myst_enable_extensions = ["attrs_block", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
 mathjax_path = "mathjax/tex-svg.js"
-if not BUILT["mathjax"]:
-    html_math_renderer = "source"
+html_math_renderer = "mathjax" if BUILT["mathjax"] else "source"
 
 blog_title = SETTINGS["title"]
 blog_baseurl = SETTINGS["url"]
