@@ -90,7 +90,7 @@ def stage() -> None:
     settings = post_data.settings()
     posts = post_data.posts()
     for post in posts:
-        picture = post.thumbnail()
+        picture, _ = post.thumbnail
         write(STATIC / f"thumbnails/{post.slug}.png", thumbnail(picture))
         card = social_card(post.title, post.description, settings["title"], picture)
         write(STATIC / f"cards/{post.slug}.png", card)

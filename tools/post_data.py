@@ -107,6 +107,12 @@ class Post:
             if cell.cell_type == "markdown"
         )
 
+    @property
+    def code(self) -> list[str]:
+        """What the code cells of the post show, in order."""
+        cells = (cell for cell in self.notebook.cells if cell.cell_type == "code")
+        return [shown_code(cell.source) for cell in cells if cell.source]
+
     def pictures(self) -> list[tuple[str, str, str]]:
         """Each stored picture in order: (media type, base64, alternative text)."""
         return [
@@ -117,12 +123,13 @@ class Post:
             if mime in output.get("data", {})
         ]
 
-    def thumbnail(self) -> bytes:
-        """The file of the chosen picture; raises PostDataError."""
+    @cached_property
+    def thumbnail(self) -> tuple[bytes, str]:
+        """The file of the chosen picture and its alternative text; raises PostDataError."""
         begin = self.data["thumbnail"]
         for _, data, alt in self.pictures():
             if alt.startswith(begin):
-                return base64.b64decode(data)
+                return base64.b64decode(data), alt
         known = "\n  ".join(alt[:60] for _, _, alt in self.pictures())
         raise PostDataError(
             f'{self.path.name}: metadata["blog"]["thumbnail"] is {begin!r}, but no stored picture '
@@ -175,6 +182,11 @@ def outside_code(pattern: str, replacement, source: str) -> str:
     return "".join([*parts, re.sub(pattern, replacement, source[end:])])
 
 
+def shown_code(source: str) -> str:
+    """A code cell without the line that only tells the tests to compare its output."""
+    return re.sub(r"^# NBVAL_CHECK_OUTPUT\n", "", source)
+
+
 def prepared(post: Post, notebook_link, file_link) -> nbformat.NotebookNode:
     """A copy of the notebook for the web: no title, navigation and contents, links that lead on.
 
@@ -208,6 +220,8 @@ def prepared(post: Post, notebook_link, file_link) -> nbformat.NotebookNode:
                 continue
             cell.source = re.sub(r"<!--.*?-->", "", cell.source, flags=re.DOTALL).strip()
             cell.source = outside_code(r"\]\(([^)\s]+)\)", link, cell.source)
+        else:
+            cell.source = shown_code(cell.source)
         if cell.source:
             cells.append(cell)
     first = cells[0].source.split("\n", 1)
@@ -234,7 +248,7 @@ def main() -> int:
     post.notebook.metadata["blog"] = data
     try:
         check(data, post.path.name)
-        post.thumbnail()
+        _ = post.thumbnail
     except PostDataError as error:
         print(error)
         return 1

@@ -81,7 +81,6 @@ def open_page(chromium, address):
             ),
         )
         page.goto(address + path)
-        page.wait_for_load_state("networkidle")
         return page
 
     yield open_page
