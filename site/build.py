@@ -126,7 +126,7 @@ def main() -> int:
         return code
     shutil.rmtree(HTML / "demo", ignore_errors=True)
     if demo := find_demo():
-        shutil.copytree(demo, HTML / "demo")
+        shutil.copytree(demo, HTML / "demo", ignore=shutil.ignore_patterns("node_modules", "*.py"))
     problems = check(HTML, post_data.settings()["url"])
     print("\n".join(problems))
     pages = len(list(HTML.rglob("*.html")))

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import ablog.blog
 from docutils import nodes
 
 SITE = Path(__file__).resolve().parent
@@ -54,6 +55,9 @@ post_date_format = "%d %B %Y"
 fontawesome_included = True
 
 html_context = {"default_mode": "auto"}
+# What is in the repository is published: no clock of a building machine makes a draft of it.
+ablog.blog.TOMORROW = ablog.blog.FUTURE
+
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
     "logo": {"text": SETTINGS["title"]},

@@ -6,7 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (row && pick && row.scrollWidth > row.clientWidth) {
     row.scrollLeft = pick.offsetLeft - row.offsetLeft - row.clientWidth / 2 + pick.clientWidth / 2;
   }
-  for (const box of document.querySelectorAll(".figure-box, .text_html, .cell_output pre, .highlight pre")) {
+  for (const box of document.querySelectorAll(".figure-box, .text_html, .bd-article pre")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
 });

@@ -73,7 +73,10 @@ def open_page(chromium, address):
             "console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None
         )
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("response", lambda r: troubles.append(f"{r.status} {r.url}") if not r.ok else None)
+        page.on(
+            "response",
+            lambda r: troubles.append(f"{r.status} {r.url}") if r.status >= 400 else None,
+        )
         page.on(
             "request",
             lambda r: (

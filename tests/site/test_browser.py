@@ -33,14 +33,20 @@ def load_pictures(page) -> None:
 
 
 @in_every_way
-@pytest.mark.parametrize("path", ["index.html", LAST, "search.html", "blog/tag.html"])
+@pytest.mark.parametrize("path", ["index.html", LAST, "search.html?q=attention", "blog/tag.html"])
 def test_screenshots(open_page, path, width, mode):
     page = open_page(path, width, mode)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"\W+", "-", path.removesuffix(".html"))
+    name = re.sub(r"\W+", "-", path.replace(".html", ""))
     load_pictures(page)
+    if path.startswith("search"):
+        page.wait_for_selector("#search-results li a")
     page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}.png")
-    page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}-full.png", full_page=True)
+    if path == LAST:  # further down, where the pictures are
+        page.locator(".figure-box").nth(2).scroll_into_view_if_needed()
+        page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}-figure.png")
+    else:
+        page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}-full.png", full_page=True)
     assert page.title()
 
 

@@ -34,7 +34,9 @@ def front_matter(path: Path) -> tuple[dict, str]:
 
 def build(folder: Path) -> Path:
     """Runs Jekyll as a blog does; returns the folder of the pages."""
-    (folder / "_config.yml").write_text("permalink: /posts/:title/\n", encoding="utf-8")
+    (folder / "_config.yml").write_text(
+        "permalink: /posts/:title/\nfuture: true\n", encoding="utf-8"
+    )
     command = ["jekyll", "build", "--quiet", "--strict_front_matter", "-s", folder, "-d"]
     done = subprocess.run([*command, folder / "_site"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
