@@ -28,11 +28,9 @@ HTML = BUILD / "html"
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Writes a file only if that changes it, so that Sphinx rebuilds only what is new."""
-    content = content.encode() if isinstance(content, str) else content
-    if not path.exists() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    """Writes a file of the build folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def fetch_mathjax() -> bool:
@@ -89,15 +87,14 @@ def stage() -> None:
     """Puts everything that Sphinx reads into the build folder."""
     settings = post_data.settings()
     posts = post_data.posts()
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.rmtree(STATIC, ignore_errors=True)
     for post in posts:
         picture, _ = post.thumbnail
         write(STATIC / f"thumbnails/{post.slug}.png", thumbnail(picture))
         card = social_card(post.title, post.description, settings["title"], picture)
         write(STATIC / f"cards/{post.slug}.png", card)
         write(SOURCE / f"posts/{post.slug}.ipynb", nbformat.writes(page(post, settings)))
-    for path in (SOURCE / "posts").iterdir():
-        if path.stem not in {post.slug for post in posts}:
-            path.unlink()
     row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))
     card = social_card(settings["series"], settings["tagline"], settings["title"], None)
     write(STATIC / "cards/index.png", card)
@@ -120,11 +117,12 @@ def main() -> int:
     except post_data.PostDataError as error:
         print(error)
         return 1
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    # From nothing: every page lists the others, so a page left over from before may be wrong.
+    shutil.rmtree(HTML, ignore_errors=True)
+    command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", "html"]
     command += ["-c", str(SITE), "-d", str(BUILD / "doctrees"), str(SOURCE), str(HTML)]
     if code := subprocess.run(command).returncode:
         return code
-    shutil.rmtree(HTML / "demo", ignore_errors=True)
     if demo := find_demo():
         shutil.copytree(demo, HTML / "demo", ignore=shutil.ignore_patterns("node_modules", "*.py"))
     problems = check(HTML, post_data.settings()["url"])
