@@ -24,6 +24,7 @@ from recformer_utils.title_cards import split_title, title_card
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "site/static/posters"
 USER_ID = 1  # a row of well-known films; the first user of the files, not a chosen hit
+LIST = 50  # how far down the model's list we look for what came next
 SIZE = (320, 480)  # twice what the page shows, for dense screens
 
 
@@ -45,12 +46,11 @@ def row() -> tuple[list[int], int]:
     length = config["movie_transformer_config"]["context_window_size"]
     windows = last_windows(sequences, users, lengths, length, metadata.start_token)
     history = history_index(sequences, users, lengths)
-    n = 50
-    ten = get_model_predictions(model, windows, torch.from_numpy(users), n, history)
+    output = get_model_predictions(model, windows, torch.from_numpy(users), LIST, history)
+    choices = output.predictions[0].tolist()
     target = int(split.validation_targets[i])
-    choices = ten.predictions[0].tolist()
     if target not in choices:
-        raise SystemExit(f"user {USER_ID}: what came next is not among the first {n} choices")
+        raise SystemExit(f"user {USER_ID}: what came next is not among the first {LIST} choices")
     ids = metadata.movie_ids_of([*windows[0].tolist(), choices[0], target])
     return [int(movie_id) for movie_id in ids], choices.index(target) + 1
 
