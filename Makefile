@@ -3,10 +3,12 @@
 # make lab    JupyterLab          make data     download MovieLens-1M to data/ml-1m
 # make demo   build the recommender page (site/demo/dist)  make test-demo  try it in a browser
 # make publish  execute on MovieLens-1M and store the outputs in notebooks/
+# make site   the series as a blog, site/_build/html      make posts   as posts for Jekyll, build/posts
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SITE_READY := .venv/.site-ready
 DEMO_READY := .venv/.demo-ready
 DATA ?= auto
 JOBS ?= 2
@@ -15,10 +17,11 @@ JOBS ?= 2
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-notebooks test-realdata lab data demo test-demo publish refresh clean
+.PHONY: help setup run test test-unit test-notebooks test-site test-demo test-realdata lab data \
+	site demo posts publish refresh clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | head -6
 
 setup: $(READY)
 
@@ -34,19 +37,23 @@ $(READY): requirements.txt pyproject.toml
 run: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py run
 
-test: test-unit test-notebooks
+test: test-unit test-notebooks test-site test-demo
 
 test-unit: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(TEST_ENV) $(BIN)/python -m pytest tests -m "not realdata" -n $(JOBS) --dist loadscope
+	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
 
 test-notebooks: setup
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		-n $(JOBS) --dist loadscope notebooks
 
+# Builds the site and the posts; what needs a browser or Jekyll says so where there is none.
+test-site: $(SITE_READY)
+	$(BIN)/python -m pytest tests/site -rs
+
 test-realdata: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m realdata
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m realdata
 
 lab: setup
 	$(BIN)/jupyter lab --notebook-dir=notebooks
@@ -62,7 +69,7 @@ $(DEMO_READY): $(READY) site/demo/requirements.txt
 	@touch $(DEMO_READY)
 
 test-demo: $(DEMO_READY)
-	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata"
+	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs
 
 publish: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py publish
@@ -70,5 +77,17 @@ publish: setup
 refresh: setup
 	$(BIN)/python tools/series.py refresh
 
+$(SITE_READY): $(READY) site/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r site/requirements.txt
+	@touch $(SITE_READY)
+
+# The page that is published shows invented films: the licence of MovieLens forbids its own there.
+site: $(SITE_READY) $(DEMO_READY)
+	$(BIN)/python tools/demo.py --data sample
+	$(BIN)/python site/build.py
+
+posts: $(SITE_READY)
+	$(BIN)/python tools/posts.py
+
 clean:
-	rm -rf build
+	rm -rf build site/_build site/demo/dist

@@ -103,12 +103,12 @@ def times(notebook: nbformat.NotebookNode) -> str:
     if not published:
         return "not measured yet"
     return (
-        f"{_duration(published['wall_seconds'])} and {published['peak_mib'] / 1024:.1f} GiB "
+        f"{duration(published['wall_seconds'])} and {published['peak_mib'] / 1024:.1f} GiB "
         f"on {published['data']} ({published['machine']}; {published['date']})"
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
@@ -145,7 +145,7 @@ def series_table() -> str:
         published = notebook.metadata.get("recformer")
         cost = "not measured yet"
         if published:
-            cost = f"{_duration(published['wall_seconds'])}, {published['peak_mib'] / 1024:.1f} GiB"
+            cost = f"{duration(published['wall_seconds'])}, {published['peak_mib'] / 1024:.1f} GiB"
         rows.append(f"| [{title}](notebooks/{path.name}) | {promise} | {cost} |")
     return "\n".join(rows)
 
@@ -376,7 +376,7 @@ def run(paths: list[Path], data: str) -> int:
     print(f"\nWhat they found on {title}:")
     for path, notebook in results:
         seconds = notebook.metadata["recformer"]["wall_seconds"]
-        print(f"  {path.stem} ({_duration(seconds)})")
+        print(f"  {path.stem} ({duration(seconds)})")
         for line in findings(notebook):
             print(f"      {line}")
     print("\nExecuted notebooks and pages are in build/. Start with build/index.html")

@@ -1,0 +1,139 @@
+"""Builds the site: python site/build.py (make site).
+
+Notebooks are copied to site/_build/source with the parts that a page does not need left out, Sphinx
+turns them into site/_build/html with warnings as errors, and site/check.py looks at every page.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from cards import social_card, thumbnail
+
+SITE = Path(__file__).resolve().parent
+REPOSITORY = SITE.parent
+sys.path.insert(0, str(REPOSITORY / "tools"))
+
+import post_data  # noqa: E402
+from check import check  # noqa: E402
+
+BUILD = SITE / "_build"
+SOURCE = BUILD / "source"
+STATIC = BUILD / "static"
+HTML = BUILD / "html"
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Writes a file of the build folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def fetch_mathjax() -> bool:
+    """MathJax from npm's lock file into the site's own files; False when that is not possible."""
+    wanted = SITE / "node_modules/mathjax/es5/tex-svg.js"
+    if not wanted.exists():
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--silent"]
+        try:
+            subprocess.run(command, cwd=SITE, check=True, timeout=120, capture_output=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"npm could not install MathJax ({error}): left out, formulas show their source")
+            return False
+    write(STATIC / "mathjax/tex-svg.js", wanted.read_bytes())
+    return True
+
+
+def find_demo() -> Path | None:
+    """The demo page's folder: what was built of it, else its static files; None without one."""
+    for folder in (SITE / "demo/dist", SITE / "demo"):
+        if (folder / "index.html").exists():
+            return folder
+    return None
+
+
+def page(post: post_data.Post, settings: dict) -> nbformat.NotebookNode:
+    """The notebook that Sphinx reads; its metadata becomes the front matter."""
+    blob = f"https://github.com/{settings['repository']}/blob/{settings['branch']}/"
+    notebook = post_data.prepared(
+        post, lambda other: f"{other.slug}.ipynb", lambda path: blob + path
+    )
+    notebook.cells[0].source = f"# {post.title}\n\n{{.lead}}\n{notebook.cells[0].source}"
+    for cell in notebook.cells:
+        if cell.source.startswith("> **You will build**"):
+            cell.source = "{.goal}\n" + cell.source
+        if {"setup", "check"} & set(cell.metadata.get("tags", [])):
+            cell.metadata["tags"] = [*cell.metadata["tags"], "hide-input"]
+    data = post.data
+    notebook.metadata = {
+        "kernelspec": notebook.metadata["kernelspec"],
+        "language_info": notebook.metadata["language_info"],
+        "blogpost": "true",
+        "title": post.title,
+        "description": post.description,
+        # One date for several posts: the minute keeps them in the order of the series.
+        "date": f"{data['date']} 00:{post.number:02d}",
+        "tags": ", ".join(data["tags"]),
+        "category": ", ".join(data["categories"]),
+        "author": data["author"],
+    }
+    return notebook
+
+
+def stage() -> None:
+    """Puts everything that Sphinx reads into the build folder."""
+    settings = post_data.settings()
+    posts = post_data.posts()
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.rmtree(STATIC, ignore_errors=True)
+    for post in posts:
+        picture, _ = post.thumbnail
+        write(STATIC / f"thumbnails/{post.slug}.png", thumbnail(picture))
+        card = social_card(post.title, post.description, settings["title"], picture)
+        write(STATIC / f"cards/{post.slug}.png", card)
+        write(SOURCE / f"posts/{post.slug}.ipynb", nbformat.writes(page(post, settings)))
+    row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))
+    card = social_card(settings["series"], settings["tagline"], settings["title"], None)
+    write(STATIC / "cards/index.png", card)
+    toctree = "\n".join(f"posts/{post.slug}" for post in posts)
+    index = (SITE / "index.md").read_text(encoding="utf-8").replace("{posts}", toctree)
+    write(SOURCE / "index.md", index)
+    built = {
+        "static": [str(STATIC)],
+        "mathjax": fetch_mathjax(),
+        "demo": find_demo() is not None,
+        "row": row,
+    }
+    write(BUILD / "built.json", json.dumps(built))
+
+
+def main() -> int:
+    started = time.perf_counter()
+    try:
+        stage()
+    except post_data.PostDataError as error:
+        print(error)
+        return 1
+    # From nothing: every page lists the others, so a page left over from before may be wrong.
+    shutil.rmtree(HTML, ignore_errors=True)
+    command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", "html"]
+    command += ["-c", str(SITE), "-d", str(BUILD / "doctrees"), str(SOURCE), str(HTML)]
+    if code := subprocess.run(command).returncode:
+        return code
+    if demo := find_demo():
+        shutil.copytree(demo, HTML / "demo", ignore=shutil.ignore_patterns("node_modules", "*.py"))
+    problems = check(HTML, post_data.settings()["url"])
+    print("\n".join(problems))
+    pages = len(list(HTML.rglob("*.html")))
+    print(
+        f"{pages} pages in {time.perf_counter() - started:.0f} s, {len(problems)} problems: "
+        f"open site/_build/html/index.html"
+    )
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

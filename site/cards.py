@@ -1,0 +1,103 @@
+"""Pictures that the site makes of the stored ones: thumbnails for lists, cards for social media."""
+
+import io
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from recformer_utils.title_cards import load_font
+
+POSTERS = Path(__file__).resolve().parent / "static/posters"
+CARD = (1200, 630)  # the size that Open Graph consumers expect
+THUMBNAIL = (640, 360)
+GROUND, INK, QUIET, RED = "#14213D", "#FFFFFF", "#AFC3E4", "#E4002B"
+
+
+def png(image: Image.Image) -> bytes:
+    """The picture with 256 colors, enough for charts and title cards."""
+    buffer = io.BytesIO()
+    image.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def contained(data: bytes, size: tuple[int, int], margin: int) -> Image.Image:
+    """The picture as large as it fits on a white ground of that size."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    inner = (size[0] - 2 * margin, size[1] - 2 * margin)
+    scale = min(inner[0] / image.width, inner[1] / image.height)
+    image = image.resize(
+        (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
+    )
+    ground = Image.new("RGB", size, "white")
+    ground.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return ground
+
+
+@lru_cache
+def thumbnail(data: bytes) -> bytes:
+    """A picture of a notebook as PNG of 640 x 360 pixels."""
+    return png(contained(data, THUMBNAIL, 14))
+
+
+def social_card(title: str, text: str, name: str, picture: bytes | None) -> bytes:
+    """What a link to a page looks like elsewhere: 1200 x 630 pixels, PNG.
+
+    Args:
+        title: set large.
+        text: a sentence or two below it.
+        name: of the site, in the corner.
+        picture: a stored picture beside the text; without one, the row of title cards below it.
+    """
+    card = Image.new("RGB", CARD, GROUND)
+    draw = ImageDraw.Draw(card)
+    width = 520 if picture else CARD[0] - 140
+    draw.text((70, 60), name, font=load_font("DejaVuSans-Bold", 30), fill=QUIET)
+    draw.rectangle([70, 112, 130, 117], fill=QUIET)
+    y = 150
+    for words, name, size, color, most in (
+        (title, "DejaVuSans-Bold", 60, INK, 2 if picture else 1),
+        (text, "DejaVuSans", 30, QUIET, 7 if picture else 2),
+    ):
+        lines, font = fitted(words, name, size, width, most)
+        for line in lines:
+            draw.text((70, y), line, font=font, fill=color)
+            y += font.size * 1.35
+        y += 18
+    if picture:
+        box = contained(picture, (500, 490), 24)
+        mask = Image.new("L", box.size, 0)
+        ImageDraw.Draw(mask).rounded_rectangle([0, 0, 499, 489], 20, fill=255)
+        card.paste(box, (640, 70), mask)
+    else:
+        posters(card, draw, top=375)
+    return png(card)
+
+
+def fitted(text: str, name: str, size: int, width: int, most: int):
+    """The text in at most ``most`` lines no wider than ``width``; the font shrinks until it fits."""
+    while True:
+        font = load_font(name, size)
+        lines = [""]
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and font.getlength(longer) > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        if size <= 16 or (len(lines) <= most and max(map(font.getlength, lines)) <= width):
+            return lines, font
+        size -= 2
+
+
+def posters(card: Image.Image, draw: ImageDraw.ImageDraw, top: int) -> None:
+    """The front page's title cards, cut off by the lower edge."""
+    cards = json.loads((POSTERS / "row.json").read_text(encoding="utf-8"))["cards"]
+    for i, one in enumerate(cards):
+        x = 70 + i * 153
+        image = Image.open(POSTERS / one["file"]).convert("RGB")
+        image = image.resize((140, 210), Image.Resampling.LANCZOS)
+        if one["caption"] == "recommended":
+            draw.rectangle([x - 7, top - 7, x + 146, top + 216], fill=RED)
+        card.paste(image, (x, top))

@@ -1,0 +1,96 @@
+"""The built site, a server for it on this machine, and a browser to open it with."""
+
+import functools
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SITE = REPOSITORY / "site"
+HTML = SITE / "_build/html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def built() -> tuple[Path, float]:
+    """The site, built anew, and how many seconds of processor time that took.
+
+    Clock time would say as much about what else runs here.
+    """
+    pytest.importorskip("sphinx", reason="make site installs what builds the site")
+    shutil.rmtree(SITE / "_build", ignore_errors=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, SITE / "build.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return HTML, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.fixture(scope="session")
+def address(built) -> Iterator[str]:
+    """Where the built site is served: http://127.0.0.1:port/"""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=built[0])
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A browser of this machine, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright for Python")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser here (apt install chromium); looked for {', '.join(BROWSERS)}")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, address):
+    """Opens pages: open_page(path, width, mode). At the end nothing may have gone wrong in any."""
+    contexts, troubles = [], []
+
+    def open_page(path: str, width: int = 1280, mode: str = "light"):
+        height = 800 if width > 600 else 740
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=mode, has_touch=width < 600
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on(
+            "response",
+            lambda r: troubles.append(f"{r.status} {r.url}") if r.status >= 400 else None,
+        )
+        page.on(
+            "request",
+            lambda r: (
+                None if r.url.startswith((address, "data:", "blob:")) else troubles.append(r.url)
+            ),
+        )
+        page.goto(address + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []

@@ -1,0 +1,211 @@
+"""The site as a reader sees it: in a real browser, on a phone and a desk, by day and by night."""
+
+import json
+import re
+import subprocess
+import sys
+
+import post_data
+import pytest
+from conftest import REPOSITORY, SITE
+
+SCREENSHOTS = REPOSITORY / "build/screenshots"
+AXE = SITE / "node_modules/axe-core/axe.min.js"
+POSTS = post_data.posts()
+LAST = f"posts/{POSTS[-1].slug}.html"
+PAGES = ["index.html", *(f"posts/{post.slug}.html" for post in POSTS), "blog.html", "blog/tag.html"]
+WIDTHS = [360, 1280]
+MODES = ["light", "dark"]
+
+everywhere = [pytest.mark.parametrize("width", WIDTHS), pytest.mark.parametrize("mode", MODES)]
+
+
+def in_every_way(test):
+    for mark in everywhere:
+        test = mark(test)
+    return test
+
+
+def load_pictures(page) -> None:
+    """Scrolls to the end, so that pictures which wait for that are loaded."""
+    page.evaluate("for (const i of document.images) i.loading = 'eager'")
+    page.wait_for_function("[...document.images].every(i => i.complete)")
+
+
+@in_every_way
+@pytest.mark.parametrize("path", ["index.html", LAST, "search.html?q=attention", "blog/tag.html"])
+def test_screenshots(open_page, path, width, mode):
+    page = open_page(path, width, mode)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", path.replace(".html", ""))
+    load_pictures(page)
+    if path.startswith("search"):
+        page.wait_for_selector("#search-results li a")
+    page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}.png")
+    if path == LAST:  # further down, where the pictures are
+        page.locator(".figure-box").nth(2).scroll_into_view_if_needed()
+        page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}-figure.png")
+    else:
+        page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{mode}-full.png", full_page=True)
+    assert page.title()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("path", [*PAGES, "search.html"])
+def test_no_page_scrolls_sideways(open_page, path, width):
+    page = open_page(path, width)
+    load_pictures(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for size in page.evaluate(
+        "[...document.querySelectorAll('article p, article li, .home p')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    ):
+        assert size >= 12
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_picture_is_there(open_page, path):
+    page = open_page(path)
+    load_pictures(page)
+    broken = "[...document.images].filter(i => !i.naturalWidth || !i.hasAttribute('alt'))"
+    assert page.evaluate(f"{broken}.map(i => i.src)") == []
+
+
+# Large pages take axe ten seconds each, so a short post stands for all, once a mode.
+@pytest.mark.parametrize(
+    ("path", "width", "mode"),
+    [
+        *(("index.html", width, mode) for width in WIDTHS for mode in MODES),
+        (f"posts/{POSTS[1].slug}.html", 360, "dark"),
+        (f"posts/{POSTS[1].slug}.html", 1280, "light"),
+        ("blog.html", 360, "light"),
+        ("search.html", 1280, "dark"),
+    ],
+)
+def test_accessibility(open_page, path, width, mode):
+    page = open_page(path, width, mode)
+    if not AXE.exists():  # the build fetches it
+        pytest.skip("needs axe-core, which npm could not install")
+    load_pictures(page)
+    page.add_script_tag(path=AXE)
+    found = page.evaluate(
+        "axe.run({preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa']}).then(r => r.violations.map("
+        "v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120) + ' ' +"
+        " n.any.map(a => a.message).join()).slice(0, 4).join('\\n')))"
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_front_page_shows_the_series_in_one_screen(open_page, width):
+    page = open_page("index.html", width)
+    height = page.viewport_size["height"]
+    for selector in (".home h1", ".actions .primary", ".posters .recommended img"):
+        box = page.locator(selector).bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+        assert box["y"] + (box["height"] if width > 600 else 100) <= height
+    assert page.locator("#posts .post-card").count() == len(POSTS)
+    for post in POSTS:
+        row = page.locator("#results tr", has_text=post.title).inner_text()
+        for line in post.findings:
+            assert line in row
+    page.locator(".actions .primary").click()
+    assert page.locator("h1").inner_text().startswith(POSTS[0].title)
+
+
+def test_the_demo_is_offered_where_it_is_there(open_page, built):
+    page = open_page("index.html")
+    there = (SITE / "demo/index.html").exists() or (SITE / "demo/dist/index.html").exists()
+    assert (built[0] / "demo/index.html").exists() == there
+    assert (page.locator(".actions a[href='demo/index.html']").count() == 1) == there
+
+
+def test_previous_and_next_follow_the_series(open_page):
+    page = open_page(f"posts/{POSTS[0].slug}.html")
+    for post in POSTS[1:]:
+        page.locator(".right-next").click()
+        assert page.locator("h1").inner_text().startswith(post.title)
+    assert page.locator(".right-next").count() == 0
+    page.locator(".left-prev").click()
+    assert page.locator("h1").inner_text().startswith(POSTS[-2].title)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_search_finds_a_post(open_page, width):
+    page = open_page(LAST, width)
+    page.locator(".search-button__button:visible").first.click()
+    page.locator("#pst-search-dialog input").fill("causality mask attention")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li a")
+    texts = page.locator("#search-results li a").all_inner_texts()
+    assert any("04 · Model" in text for text in texts)
+    page.locator("#search-results li a", has_text="04 · Model").first.click()
+    assert page.locator("h1").inner_text().startswith("04 · Model")
+
+
+def test_dark_mode_is_chosen_and_kept(open_page):
+    page = open_page(LAST)
+
+    def lightness(selector: str) -> float:
+        color = page.locator(selector).first.evaluate("e => getComputedStyle(e).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", color)[:3])) / 3
+
+    assert lightness("body") > 240
+    page.locator(".theme-switch-button").first.click()
+    page.locator("[data-mode=dark].theme-change-button").first.click()
+    assert lightness("body") < 40
+    assert 180 < lightness(".figure-box") < 235  # a soft card, no glare
+    page.reload()
+    assert lightness("body") < 40
+
+
+def test_wide_things_scroll_in_their_own_box(open_page):
+    page = open_page(LAST, 360)
+    load_pictures(page)
+    wide = "[...document.querySelectorAll('.figure-box, .text_html')]"
+    scrolling = f"{wide}.filter(e => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"{scrolling}.length") > 3
+    assert page.evaluate(f"{scrolling}.every(e => e.tabIndex === 0)")
+
+
+@in_every_way
+def test_the_keyboard_shows_where_it_is(open_page, width, mode):
+    page = open_page("index.html", width, mode)
+    seen = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        style, thickness, name = page.evaluate(
+            "(() => { const e = document.activeElement, s = getComputedStyle(e);"
+            " return [s.outlineStyle, parseFloat(s.outlineWidth), e.outerHTML.slice(0, 80)] })()"
+        )
+        assert style != "none", name
+        assert thickness >= 2, name
+        seen.add(name)
+    assert len(seen) > 8
+
+
+@pytest.mark.parametrize("npm", [True, False], ids=["with npm", "without npm"])
+def test_formulas_are_set_without_another_host(chromium, built, tmp_path, npm):
+    """A page with a formula, by the site's own configuration; without npm its source is shown."""
+    state = json.loads((built[0].parent / "built.json").read_text(encoding="utf-8"))
+    if npm and not state["mathjax"]:
+        pytest.skip("the site was built without npm, so without MathJax")
+    (tmp_path / "source").mkdir()
+    text = "# recformer\n\n```{toctree}\nformula\n```\n"
+    (tmp_path / "source/index.md").write_text(text, encoding="utf-8")
+    text = "# Formula\n\nA square is $x^2$.\n"
+    (tmp_path / "source/formula.md").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-q", "-c", SITE, "-d", tmp_path / "doctrees"]
+    command += [] if npm else ["-D", "html_math_renderer=source"]
+    subprocess.run([*command, tmp_path / "source", tmp_path / "html"], check=True)
+    page = chromium.new_page()
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((tmp_path / "html/formula.html").as_uri())
+    if npm:
+        page.wait_for_selector("mjx-container svg")
+    else:
+        assert page.locator("code.math").inner_text() == "x^2"
+    page.wait_for_load_state("networkidle")
+    assert all(url.startswith(("file:", "data:")) for url in requests)
+    page.close()

@@ -1,0 +1,205 @@
+"""Writes one post a notebook for a Jekyll blog: python tools/posts.py (make posts).
+
+Into build/posts go ``_posts/<date>-<slug>.md`` and ``assets/recformer/NN/`` with the pictures; both
+folders are copied into the blog as they are. Nothing is executed: the stored outputs are shown.
+"""
+
+import argparse
+import base64
+import json
+import re
+import shutil
+from pathlib import Path
+
+import yaml
+from bs4 import BeautifulSoup
+from nbconvert import MarkdownExporter
+from nbconvert.filters import strip_ansi
+from nbconvert.preprocessors import Preprocessor
+from post_data import MATH, Post, outside_code, posts, prepared, settings
+from series import BUILD, IMAGE_TYPES
+
+OUTPUT = BUILD / "posts"
+TEMPLATE = """
+{%- extends 'markdown/index.md.j2' -%}
+{% block input %}{{ cell.source | fenced("python") }}{% endblock %}
+{% block stream %}{{ output.text | fenced("text") }}{% endblock %}
+{% block data_text %}{{ output.data["text/plain"] | fenced("text") }}{% endblock %}
+{% block data_markdown %}
+{{ output.data["text/markdown"] }}
+{% endblock %}
+"""
+FRONT_MATTER = """---
+title: {title}
+description: >-
+  {description}
+date: {date}
+categories: {categories}
+tags: {tags}
+pin: {pin}
+math: {math}
+author: {author}
+---
+"""
+
+
+def fenced(text: str, language: str) -> str:
+    """A fenced block, its fence longer than any in the text."""
+    text = strip_ansi(text).rstrip("\n")
+    fence = max(["``", *re.findall(r"`{3,}", text)], key=len) + "`"
+    return f"\n{fence}{language}\n{text}\n{fence}\n"
+
+
+def escaped(text: str) -> str:
+    """Plain text that kramdown shows as it is, within one cell of a table."""
+    return re.sub(r"([\\`*{}\[\]<>|#$]|\b_|_\b)", r"\\\1", " ".join(text.split()))
+
+
+def markdown_tables(html: str) -> str:
+    """The tables of an output, such as DataFrames, in Markdown; "" where there are none."""
+    tables = []
+    for table in BeautifulSoup(html, "html.parser").find_all("table"):
+        head = [_cells(row) for row in table.select("thead tr")]
+        body = [_cells(row) for row in table.select("tbody tr")] or [_cells(r) for r in table("tr")]
+        width = max(len(row) for row in head + body)
+        # pandas writes the names of the index into a second row of the head.
+        titles = [
+            " ".join(filter(None, parts)) for parts in zip(*_padded(head, width), strict=True)
+        ]
+        rows = [titles or [""] * width, *_padded(body, width)]
+        number = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?%?|NaN|nan|-?inf|")
+        ruler = [
+            "---:" if all(number.fullmatch(row[c]) for row in rows[1:]) else ":---"
+            for c in range(width)
+        ]
+        lines = [[escaped(cell) for cell in row] for row in rows]
+        lines.insert(1, ruler)
+        tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(tables)
+
+
+def _cells(row) -> list[str]:
+    """The texts of a row; a cell over several columns is followed by empty ones."""
+    texts = []
+    for cell in row.find_all(["th", "td"]):
+        texts += [cell.get_text(), *[""] * (int(cell.get("colspan", 1)) - 1)]
+    return texts
+
+
+def _padded(rows: list[list[str]], width: int) -> list[list[str]]:
+    return [[""] * (width - len(row)) + row for row in rows]
+
+
+def safe_prose(source: str) -> str:
+    """Markdown of a cell in which kramdown finds nothing that Jupyter would not have shown."""
+
+    def math(match: re.Match) -> str:
+        # kramdown writes $$ for both kinds and takes a bar for the edge of a table's cell.
+        body = (match["block"] or match["inline"]).replace("|", "\\vert ")
+        return f"\n$$\n{body.strip()}\n$$\n" if match["block"] else f"$${body}$$"
+
+    source = outside_code(MATH, math, source)
+    source = outside_code(r"\{(?=:)", r"\{", source)
+    # A bar makes a table of a paragraph, except in the lines that are meant as one.
+    return outside_code(
+        r"(?m)^(?!\s*\|).*$", lambda line: re.sub(r"(?<!\\)\|", r"\|", line[0]), source
+    )
+
+
+def safe_from_liquid(text: str) -> str:
+    """Text in which Liquid finds no tag, and which it turns back into what it was."""
+    return re.sub(r"\{[{%]", lambda match: f'{{{{ "{match[0]}" }}}}', text)
+
+
+class ForJekyll(Preprocessor):
+    """Pictures become files, tables become Markdown, prose becomes safe for kramdown."""
+
+    def preprocess_cell(self, cell, resources, index):
+        if cell.cell_type == "markdown":
+            cell.source = safe_prose(cell.source)
+        for number, output in enumerate(cell.get("outputs", [])):
+            data = output.get("data", {})
+            for mime in IMAGE_TYPES:
+                if mime in data:
+                    alt = escaped(output.metadata[mime]["alt"])
+                    name = f"{index:03d}-{number}.{mime.removeprefix('image/')}"
+                    resources["outputs"][name] = base64.b64decode(data[mime])
+                    picture = f"![{alt}](/{resources['assets']}/{name})"
+                    output.data = {"text/markdown": picture}
+            if table := markdown_tables(data.get("text/html", "")):
+                output.data = {"text/markdown": table}
+            else:
+                data.pop("text/html", None)
+        return cell, resources
+
+
+def link_to(post: Post) -> str:
+    """The name of a post's file without its ending, which post_url asks for."""
+    return f"{post.data['date']}-{post.slug}"
+
+
+def write(post: Post, folder: Path, neighbors: list[Post]) -> Path:
+    """Writes the post and its pictures below ``folder``; returns the Markdown file."""
+    # Liquid tags that are meant: put in after everything else has been made safe from Liquid.
+    mark = "POST-URL-{}-LRU-TSOP"
+    about = settings()
+    blob = f"https://github.com/{about['repository']}/blob/{about['branch']}/"
+    notebook = prepared(post, lambda other: mark.format(link_to(other)), lambda path: blob + path)
+    exporter = MarkdownExporter(
+        raw_template=TEMPLATE, filters={"fenced": fenced}, default_preprocessors=[]
+    )
+    exporter.register_preprocessor(ForJekyll, enabled=True)
+    assets = f"assets/recformer/{post.number:02d}"
+    resources = {"outputs": {}, "assets": assets}
+    body, resources = exporter.from_notebook_node(notebook, resources)
+    code = f"[notebook {post.number:02d}]({blob}notebooks/{post.path.name})"
+    links = [f"[{other.title}]({mark.format(link_to(other))})" for other in neighbors]
+    body += f"\n---\n\nThis post is {code} of *{about['series']}*."
+    body += f" Go on with {' or '.join(links)}." if links else ""
+    body = safe_from_liquid(outside_code(r"\n{3,}", "\n\n", body))
+    body = re.sub(mark.format("(.+?)"), r"{% post_url \1 %}", body)
+    data = post.data
+    front = FRONT_MATTER.format(
+        title=json.dumps(f"{about['series']}, {post.title}", ensure_ascii=False),
+        description=post.description,
+        date=data["date"],
+        categories=_flow(data["categories"]),
+        tags=_flow(data["tags"]),
+        pin=json.dumps(data["pin"]),
+        math=json.dumps(post.has_math),
+        author=data["author"],
+    )
+    path = folder / "_posts" / f"{link_to(post)}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(front + "\n" + body.strip() + "\n", encoding="utf-8")
+    (folder / assets).mkdir(parents=True, exist_ok=True)
+    for name, picture in resources["outputs"].items():
+        (folder / assets / name).write_bytes(picture)
+    return path
+
+
+def write_all(folder: Path) -> list[Path]:
+    """Writes the posts of all notebooks, each with links to the next and the previous one."""
+    series = posts()
+    return [
+        write(post, folder, [*series[i + 1 : i + 2], *series[max(i - 1, 0) : i]])
+        for i, post in enumerate(series)
+    ]
+
+
+def _flow(values: list[str]) -> str:
+    return yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=1000).strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", type=Path, default=OUTPUT, help="a folder, written anew")
+    folder = parser.parse_args().to
+    if folder == OUTPUT:
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in write_all(folder):
+        print(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
+
+
+if __name__ == "__main__":
+    main()
