@@ -48,11 +48,21 @@ def fetch_mathjax() -> bool:
 
 
 def find_demo() -> Path | None:
-    """The demo page's folder: what was built of it, else its static files; None without one."""
-    for folder in (SITE / "demo/dist", SITE / "demo"):
-        if (folder / "index.html").exists():
-            return folder
-    return None
+    """The demo page as `make demo` built it; None where it is not built, or not to be published.
+
+    Raises:
+        SystemExit: it shows films whose licence forbids to publish them.
+    """
+    folder = SITE / "demo/dist"
+    if not (folder / "index.html").exists():
+        return None
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if not manifest["data_set"]["may_be_published"]:
+        raise SystemExit(
+            f"site/demo/dist shows {manifest['data_set']['title']}, which may not be published: "
+            f"build it with `make demo DATA=sample`, or delete the folder"
+        )
+    return folder
 
 
 def page(post: post_data.Post, settings: dict) -> nbformat.NotebookNode:
@@ -124,7 +134,7 @@ def main() -> int:
     if code := subprocess.run(command).returncode:
         return code
     if demo := find_demo():
-        shutil.copytree(demo, HTML / "demo", ignore=shutil.ignore_patterns("node_modules", "*.py"))
+        shutil.copytree(demo, HTML / "demo")
     problems = check(HTML, post_data.settings()["url"])
     print("\n".join(problems))
     pages = len(list(HTML.rglob("*.html")))

@@ -115,7 +115,7 @@ def test_the_front_page_shows_the_series_in_one_screen(open_page, width):
 
 def test_the_demo_is_offered_where_it_is_there(open_page, built):
     page = open_page("index.html")
-    there = (SITE / "demo/index.html").exists() or (SITE / "demo/dist/index.html").exists()
+    there = (SITE / "demo/dist/index.html").exists()
     assert (built[0] / "demo/index.html").exists() == there
     assert (page.locator(".actions a[href='demo/index.html']").count() == 1) == there
 
