@@ -53,8 +53,13 @@ TRICKS = {
     "twice the epochs": {"num_epochs": 8},
     "penalty from argmax": {"penalty": "share"},
     "penalty from probability": {"penalty": "mass"},
+    "penalty from probability x 10": {"penalty": "ten times mass"},
 }
-PENALTIES = {"share": repetition_share, "mass": repetition_mass}
+PENALTIES = {
+    "share": repetition_share,
+    "mass": repetition_mass,
+    "ten times mass": lambda *arguments: 10 * repetition_mass(*arguments),
+}
 
 
 def main() -> None:
