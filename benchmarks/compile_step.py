@@ -27,13 +27,8 @@ from recformer_utils.training import train_step
 from recformer_utils.transformer import TransformerConfig
 
 RESULTS = REPOSITORY / "data/pretrained/compile_step.json"
-SIZES = [
-    (1, 32, 32),
-    (4, 32, 32),
-    (4, 32, 512),
-    (4, 32, 2048),
-    (4, 128, 512),
-]  # layers, width, batch
+# Layers, width, batch.
+SIZES = [(1, 32, 32), (4, 32, 32), (4, 32, 512), (4, 32, 2048), (4, 128, 512)]
 MOVIES, USERS, WINDOW = 3_885, 6_040, 5  # of MovieLens-1M
 REPETITIONS = 30
 
