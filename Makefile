@@ -37,7 +37,7 @@ $(READY): requirements.txt pyproject.toml
 run: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py run
 
-test: test-unit test-notebooks test-site test-demo
+test: test-unit test-notebooks test-site
 
 test-unit: setup
 	$(BIN)/ruff check .
