@@ -26,6 +26,7 @@ from recformer_utils.configuration import TrainerConfig, choose_device
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
 from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
 from recformer_utils.movielens import MovieLens, load_movielens
+from recformer_utils.optimization import gradient_step
 from recformer_utils.sequence_model import (
     SequenceModel,
     SequenceModelConfig,
@@ -152,24 +153,21 @@ def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -
         )  # fmt: skip
 
     def step(model, batch, optimizer):
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=trainer.mixed_precision):
-            loss = model.loss(batch.to(device))
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+        batch = batch.to(device)
+        return gradient_step(
+            lambda: model.loss(batch), model, optimizer, device,
+            trainer.mixed_precision, trainer.max_gradient_norm,
+        )  # fmt: skip
 
     def validate(model):
         score = history_scores(
             model, data.sequences, data.validation.users, data.validation.ends, device
         )
-        losses, ranks = [], ask(score, data, data.validation)
+        logits = all_scores(score, data.validation)
         targets = torch.from_numpy(data.validation.targets).long()
-        for rows in torch.arange(len(targets)).split(512):
-            losses.append(torch.nn.functional.cross_entropy(score(rows), targets[rows]) * len(rows))
-        metrics = metrics_from_ranks(ranks)
+        metrics = metrics_from_ranks(ask(logits.__getitem__, data, data.validation))
         return {
-            "validation_loss": (sum(losses) / len(targets)).item(),
+            "validation_loss": torch.nn.functional.cross_entropy(logits, targets).item(),
             "HR@10": metrics.hit_rate,
             "NDCG@10": metrics.ndcg,
         }
@@ -187,13 +185,20 @@ def ask(score: ScoreFunction, data: Data, questions: Questions) -> torch.Tensor:
     )
 
 
-def with_counts(
-    network: ScoreFunction, data: Data, questions: Questions, weight: float, ends: np.ndarray
-) -> ScoreFunction:
-    """log-softmax of the network + weight x the distance counts of the first ``ends`` movies."""
+def all_scores(score: ScoreFunction, questions: Questions) -> torch.Tensor:
+    """Scores of all questions, float (users, vocab_size): 94 MB on MovieLens-1M."""
+    return torch.cat([score(rows) for rows in torch.arange(len(questions.users)).split(512)])
+
+
+def count_scores(data: Data, questions: Questions, ends: np.ndarray) -> ScoreFunction:
+    """The distance counts of the first ``ends`` movies of each user, asked about the histories."""
     counts = distance_counts(data.sequences, ends, data.metadata.vocab_size)
-    other = score_function(counts, data.sequences, questions.users, questions.ends)
-    return lambda batch: network(batch).log_softmax(dim=-1) + weight * other(batch)
+    return score_function(counts, data.sequences, questions.users, questions.ends)
+
+
+def with_counts(network: torch.Tensor, counts: torch.Tensor, weight: float) -> ScoreFunction:
+    """log-softmax of the network + weight x the counts, both float (users, vocab_size)."""
+    return lambda batch: network[batch].log_softmax(dim=-1) + weight * counts[batch]
 
 
 def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -207,27 +212,30 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
     model = load_weights(result.model, result.model_file)
     best = result.history.set_index("epoch").loc[result.best_epoch]
 
-    def network(questions: Questions) -> ScoreFunction:
-        return history_scores(model, data.sequences, questions.users, questions.ends, device)
+    def network(questions: Questions) -> torch.Tensor:
+        score = history_scores(model, data.sequences, questions.users, questions.ends, device)
+        return all_scores(score, questions)
 
-    weight, validation = 0.0, network(data.validation)
-    metrics = metrics_from_ranks(ask(validation, data, data.validation))
+    weight, logits = 0.0, network(data.validation)
+    metrics = metrics_from_ranks(ask(logits.__getitem__, data, data.validation))
     if row.counts:
-        tried = {}
-        for w in COUNT_WEIGHTS:
-            score = with_counts(validation, data, data.validation, w, data.train_lengths)
-            tried[w] = metrics_from_ranks(ask(score, data, data.validation))
+        counts = count_scores(data, data.validation, data.train_lengths)
+        counts = all_scores(counts, data.validation)
+        tried = {
+            w: metrics_from_ranks(ask(with_counts(logits, counts, w), data, data.validation))
+            for w in COUNT_WEIGHTS
+        }
         weight = max(tried, key=lambda w: tried[w].ndcg)
         metrics = tried[weight]
     test = None
     if arguments.test:
-        score = network(data.test)
+        logits = network(data.test)
+        score = logits.__getitem__
         if weight:  # counted anew, with the validation movies
             ends = np.zeros_like(data.train_lengths)
             ends[data.test.users] = data.test.ends
-            score = with_counts(
-                score, data, data.test, weight, np.maximum(ends, data.train_lengths)
-            )
+            counts = count_scores(data, data.test, np.maximum(ends, data.train_lengths))
+            score = with_counts(logits, all_scores(counts, data.test), weight)
         test = metrics_from_ranks(ask(score, data, data.test))
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -88,6 +88,7 @@ def main() -> None:
             if wanted(name):
                 change = {"starting_learning_rate": best["constant"], **change}
                 measure(name, change, seed, small, data.name)
+    print(table(data.name))
 
 
 def write_last_ratings(data: MovieLens, folder: Path) -> Path:
@@ -151,7 +152,6 @@ def configuration(change: dict, seed: int, folder: Path) -> tuple[dict, str | No
     config = copy.deepcopy(load_config(REPOSITORY / "notebooks/configs/post.yaml"))
     change = dict(change)
     penalty, dropout = change.pop("penalty", None), change.pop("dropout", None)
-    config["interaction_mlp_hidden_sizes"] = change.pop("hidden", [16])
     if dropout is not None:
         for place in ("embeddings", "attention", "residual"):
             config["movie_transformer_config"][f"dropout_{place}"] = dropout
@@ -201,4 +201,3 @@ def table(data: str) -> pd.DataFrame:
 
 if __name__ == "__main__":
     main()
-    print(table(load_movielens("ml-1m").name))

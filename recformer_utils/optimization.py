@@ -1,6 +1,7 @@
 """What shapes a training step besides the loss: optimizer, learning-rate schedule, penalties."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -62,6 +63,34 @@ def make_optimizer(
         optimizer, lambda step: learning_rate_factor(trainer, step, steps_per_epoch)
     )
     return optimizer, scheduler
+
+
+def gradient_step(
+    loss: Callable[[], torch.Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    mixed_precision: bool = False,
+    max_gradient_norm: float | None = None,
+) -> torch.Tensor:
+    """Computes a loss and steps against its gradient; the loss before the step, float (), detached.
+
+    Args:
+        loss: computes the loss, float (), when called; a function, so that it runs in autocast.
+        model: changed in place.
+        optimizer: holds the model's parameters.
+        device: where the model is.
+        mixed_precision: compute in bfloat16 where that is safe.
+        max_gradient_norm: a longer gradient, over all parameters, is cut to this length.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
+        value = loss()
+    value.backward()
+    if max_gradient_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
+    optimizer.step()
+    return value.detach()
 
 
 def repetition_mass(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:

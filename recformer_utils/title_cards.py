@@ -415,12 +415,12 @@ def fit_text(
     """
     for share in (0.125, 0.115, 0.105, 0.095, 0.086, 0.078, 0.071, 0.064, 0.058):
         font = load_font("DejaVuSans-Bold", share * unit)
-        lines = _wrap(text, font, width)
+        lines = wrap(text, font, width)
         fits = all(font.getlength(line) <= width for line in lines)
         if fits and len(lines) * font.size * 1.12 <= height:
             return font, lines
     words = " ".join(_hyphenate(word, font, width) for word in text.split())
-    lines = _wrap(words, font, width)
+    lines = wrap(words, font, width)
     room = max(1, int(height / (font.size * 1.12)))
     if len(lines) > room:
         lines = lines[:room]
@@ -430,7 +430,7 @@ def fit_text(
     return font, lines
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """Fills line after line, as many words as fit on each."""
     lines = [""]
     for word in text.split():

@@ -22,6 +22,7 @@ from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     init_weights,
 )
+from recformer_utils.optimization import gradient_step
 from recformer_utils.sequences import Batch, MovieLensSequenceDataset
 
 __all__ = [
@@ -72,17 +73,13 @@ def train_step(
     movie_ids, user_ids, movie_targets = (
         tensor.to(device, non_blocking=True) for tensor in (movie_ids, user_ids, movie_targets)
     )
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
+
+    def loss() -> torch.Tensor:
         logits = model(movie_ids, user_ids)  # (batch, vocab_size)
         loss = criterion(logits, movie_targets.long())
-        if penalty is not None:
-            loss = loss + penalty(logits, movie_ids)
-    loss.backward()
-    if max_gradient_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
-    optimizer.step()
-    return loss.detach()
+        return loss if penalty is None else loss + penalty(logits, movie_ids)
+
+    return gradient_step(loss, model, optimizer, device, mixed_precision, max_gradient_norm)
 
 
 def validation_step(

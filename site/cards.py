@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from recformer_utils.title_cards import load_font
+from recformer_utils.title_cards import load_font, wrap
 
 POSTERS = Path(__file__).resolve().parent / "static/posters"
 CARD = (1200, 630)  # the size that Open Graph consumers expect
@@ -79,13 +79,7 @@ def fitted(text: str, name: str, size: int, width: int, most: int):
     """The text in at most ``most`` lines no wider than ``width``; the font shrinks until it fits."""
     while True:
         font = load_font(name, size)
-        lines = [""]
-        for word in text.split():
-            longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and font.getlength(longer) > width:
-                lines.append(word)
-            else:
-                lines[-1] = longer
+        lines = wrap(text, font, width)
         if size <= 16 or (len(lines) <= most and max(map(font.getlength, lines)) <= width):
             return lines, font
         size -= 2
