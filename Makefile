@@ -1,7 +1,7 @@
 # make run    set up, execute the series on the data set that is there, write pages to build/
 # make test   set up, then every test
 # make lab    JupyterLab          make data     download MovieLens-1M to data/ml-1m
-# make demo   build the recommender page (site/demo/dist)  make test-demo  try it in a browser
+# make demo   build the recommender page (site/demo/dist)
 # make publish  execute on MovieLens-1M and store the outputs in notebooks/
 # make site   the series as a blog, site/_build/html      make posts   as posts for Jekyll, build/posts
 
@@ -37,7 +37,7 @@ $(READY): requirements.txt pyproject.toml
 run: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py run
 
-test: test-unit test-notebooks test-site
+test: test-unit test-notebooks test-site test-demo
 
 test-unit: setup
 	$(BIN)/ruff check .
