@@ -1,16 +1,16 @@
 """Checkpoints: written whole or not at all, read as weights only, refused with a reason."""
 
-import os
+import io
 import pickle
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import nn
+
+from recformer_utils.files import replacing
 
 COMPILED_PREFIX = "_orig_mod."  # torch.compile puts this before every name
 
@@ -19,32 +19,17 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used: unreadable, of another shape, or with code in it."""
 
 
-@contextmanager
-def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
-    """A binary file to write to that takes its name only once it is whole.
-
-    Args:
-        path: the final name; what stands there is replaced at the end, or left alone on an error.
-        mode: who may read the file; temporary files are made for their owner only.
-    """
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as temporary:
-        try:
-            yield temporary
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            os.chmod(temporary.name, mode)
-            os.replace(temporary.name, path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
-
-
 def save_atomically(value: Any, path: str | Path) -> None:
-    """Saves with torch.save to a temporary file and moves it into place."""
+    """Saves with torch.save to a temporary file and moves it into place.
+
+    Raises:
+        NotWrittenError: the disk is full or may not be written to; an earlier file is intact.
+    """
+    # By way of memory: PyTorch's own writer says of a full disk only that it "failed writing".
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
     with replacing(Path(path)) as file:
-        torch.save(value, file)
+        file.write(buffer.getbuffer())
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Any:
