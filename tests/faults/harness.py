@@ -149,10 +149,3 @@ def run(
 def operations(logs: Path) -> list[str]:
     """The file operations of a job that was run with these logs."""
     return (logs / "operations").read_text().splitlines()
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many numbers from 1 to count, evenly spread, both ends included."""
-    if count <= most:
-        return list(range(1, count + 1))
-    return sorted({1 + round(i * (count - 1) / (most - 1)) for i in range(most)})
