@@ -17,7 +17,7 @@ from typing import IO
 
 import pandas as pd
 
-from recformer_utils.files import InUseError, NotWrittenError, exclusive, says_where
+from recformer_utils.files import CANNOT_WRITE, InUseError, NotWrittenError, exclusive, says_where
 from recformer_utils.movielens_files import (
     BY_HAND,
     FILES,
@@ -279,19 +279,15 @@ def _unpack(archive: Path, folder: Path) -> None:
                     )
                 with opened.open(member) as source, (folder / file).open("wb") as target:
                     shutil.copyfileobj(source, target)
-    except (DownloadError, NotWrittenError):
+    except (DownloadError, MemoryError):
         raise
-    except OSError as error:
-        if error.errno is not None:  # the disk's; zipfile's own have no number
-            raise
-        raise _not_movielens(error) from error
     except Exception as error:  # what a damaged archive makes zipfile raise is not all listed
-        raise _not_movielens(error) from error
-
-
-def _not_movielens(error: Exception) -> DownloadError:
-    reason = error.args[0] if error.args else type(error).__name__
-    return DownloadError(f"The archive is not that of MovieLens-1M: {reason}. {BY_HAND}")
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            raise
+        reason = error.args[0] if error.args else type(error).__name__
+        raise DownloadError(
+            f"The archive is not that of MovieLens-1M: {reason}. {BY_HAND}"
+        ) from error
 
 
 def main() -> None:

@@ -104,6 +104,7 @@ def tiny_model(config):
             "trainer_config.batch_size must be int, found 'many'",
         ),
         ("trainer_config:", "trainer_config: [", "not readable as YAML"),
+        ("rate: 0.01", "rate: 1e-2", "found '1e-2' \\(str\\); YAML reads it as text: write 0.01"),
         (
             "split: leave-one-out",
             "schedule: linear",
