@@ -17,7 +17,7 @@ import time
 import torch
 from pretrain import REPOSITORY, machine
 
-from recformer_utils.checkpoints import replacing
+from recformer_utils.files import replacing
 from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     MovieLensTransformerConfig,

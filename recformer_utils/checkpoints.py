@@ -1,16 +1,18 @@
 """Checkpoints: written whole or not at all, read as weights only, refused with a reason."""
 
-import os
+import copy
+import io
 import pickle
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import nn
+
+from recformer_utils.files import replacing
 
 COMPILED_PREFIX = "_orig_mod."  # torch.compile puts this before every name
 
@@ -19,32 +21,17 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used: unreadable, of another shape, or with code in it."""
 
 
-@contextmanager
-def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
-    """A binary file to write to that takes its name only once it is whole.
-
-    Args:
-        path: the final name; what stands there is replaced at the end, or left alone on an error.
-        mode: who may read the file; temporary files are made for their owner only.
-    """
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as temporary:
-        try:
-            yield temporary
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            os.chmod(temporary.name, mode)
-            os.replace(temporary.name, path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
-
-
 def save_atomically(value: Any, path: str | Path) -> None:
-    """Saves with torch.save to a temporary file and moves it into place."""
+    """Saves with torch.save to a temporary file and moves it into place.
+
+    Raises:
+        NotWrittenError: the disk is full or may not be written to; an earlier file is intact.
+    """
+    # By way of memory: PyTorch's own writer says of a full disk only that it "failed writing".
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
     with replacing(Path(path)) as file:
-        torch.save(value, file)
+        file.write(buffer.getbuffer())
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Any:
@@ -55,20 +42,44 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         CheckpointError: the file is damaged, is no checkpoint, or would run code.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {path}: train first (notebook 06)")
     try:
+        _check_archive(path)
         return torch.load(path, map_location=map_location, weights_only=True)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no checkpoint at {path}: train first (notebook 06)") from error
+    except (CheckpointError, MemoryError):
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused. Only tensors and plain values are loaded; this file holds "
             f"something else, which could run code: {_what_was_refused(error)}"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # what a damaged file makes zipfile and PyTorch raise is not listed
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: not a whole checkpoint ({str(error).splitlines()[0]}). "
+            f"{path}: not a whole checkpoint ({reason}). "
             f"Was the copy cut off? Delete it and train or download it again"
         ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses what PyTorch itself would read: damage, and files that unpack to more than they are.
+
+    Its reader skips the checksums, and takes memory as the file's own words demand.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
+        if packed or sum(member.file_size for member in members) > path.stat().st_size:
+            raise CheckpointError(
+                f"{path}: refused. Its members unpack to more than they take in the file, which "
+                f"torch.save never writes"
+            )
+        if damaged := archive.testzip():
+            raise CheckpointError(
+                f"{path}: damaged (the checksum of {damaged!r} differs). Delete it and train or "
+                f"download it again"
+            )
 
 
 def _what_was_refused(error: pickle.UnpicklingError) -> str:
@@ -89,7 +100,8 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """
     weights = load_checkpoint(path)
     if not isinstance(weights, Mapping) or not all(
-        isinstance(tensor, torch.Tensor) for tensor in weights.values()
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in weights.items()
     ):
         raise CheckpointError(f"{path}: expected names and tensors (a state_dict)")
     weights = {name.removeprefix(COMPILED_PREFIX): tensor for name, tensor in weights.items()}
@@ -114,6 +126,11 @@ def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch
             words.append(
                 f"{name} is {tuple(found[name].shape)}, the model has {tuple(tensor.shape)}"
             )
+        elif (found[name].layout, found[name].is_floating_point()) != (
+            tensor.layout,
+            tensor.is_floating_point(),
+        ):
+            words.append(f"{name} is {found[name].dtype}, the model has {tensor.dtype}")
     return words + [f"{name} is not in the model" for name in found if name not in expected]
 
 
@@ -151,7 +168,10 @@ def load_training_state(
         CheckpointError: damaged, or of a run with another configuration; names the keys.
     """
     state = load_checkpoint(path)
-    if not isinstance(state, dict) or not {"config", "model", "optimizer"} <= state.keys():
+    parts = {"model": dict, "optimizer": dict, "scheduler": dict, "config": dict, "history": list}
+    if not isinstance(state, dict) or not all(
+        isinstance(state.get(key), kind) for key, kind in parts.items()
+    ):
         raise CheckpointError(f"{path}: not a checkpoint of a training run")
     changed = [key for key, value in config.items() if state["config"].get(key) != value]
     if changed:
@@ -161,7 +181,14 @@ def load_training_state(
             f"here {[config[key] for key in changed]}). "
             f"Choose another model_dir, or set trainer_config.resume to false to start anew"
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
+    into = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    before = {key: copy.deepcopy(part.state_dict()) for key, part in into.items()}
+    try:
+        for key, part in into.items():
+            part.load_state_dict(state[key])
+    except Exception as error:  # whatever does not fit: nothing is left half filled
+        for key, part in into.items():
+            part.load_state_dict(before[key])
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: does not fit this run ({reason})") from error
     return state["history"]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import reprlib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -84,10 +86,13 @@ def load_config(config_file: str | Path) -> dict[str, Any]:
         ConfigError: not YAML, an unknown key (with the nearest known one), a missing key or a
             wrong type; names the file.
     """
+    raw = Path(config_file).read_bytes()
     try:
-        config = yaml.safe_load(Path(config_file).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{config_file}: not readable as YAML: {error}") from error
+        config = yaml.safe_load(raw.decode())
+    except RecursionError as error:
+        raise ConfigError(f"{config_file}: not readable as YAML: nested far too deep") from error
+    except Exception as error:  # PyYAML also raises what its readers of dates and numbers raise
+        raise ConfigError(f"{config_file}: not readable as YAML: {str(error)[:500]}") from error
     parse_config(config, source=str(config_file))
     return config
 
@@ -102,18 +107,29 @@ def parse_config(config: dict[str, Any], source: str = "configuration") -> RunCo
             RunConfig, config, config=dacite.Config(strict=True, type_hooks={float: _as_float})
         )
     except dacite.WrongTypeError as error:
+        # A few bytes of YAML can stand for a list of billions, so its text is cut short.
         raise ConfigError(
             f"{source}: {error.field_path} must be {_type_name(error.field_type)}, "
-            f"found {error.value!r} ({type(error.value).__name__})"
+            f"found {reprlib.repr(error.value)} ({type(error.value).__name__})"
+            f"{_as_yaml_wants_it(error.value)}"
         ) from error
     except dacite.MissingValueError as error:
         raise ConfigError(f"{source}: the key {error.field_path} is missing") from error
+    except Exception as error:  # dacite lets through what list({}) or float(10**400) raises
+        raise ConfigError(f"{source}: a value does not fit: {error}") from error
 
 
 def _as_float(value: Any) -> Any:
     """Whole numbers are fine where a float is wanted (`learning_rate: 1`); nothing else is."""
     is_int = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if is_int else value
+
+
+def _as_yaml_wants_it(value: Any) -> str:
+    """A word on numbers that are text to YAML 1.1: 1e-3 has neither a point nor a sign."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return f"; YAML reads it as text: write {float(value)}"
+    return ""
 
 
 def _type_name(expected: Any) -> str:
@@ -126,9 +142,10 @@ def _check_keys(config: dict[str, Any], into: type, source: str, prefix: str) ->
     fields = {f.name: f.type for f in dataclasses.fields(into)}
     for key, value in config.items():
         if key not in fields:
-            nearest = get_close_matches(str(key), fields, n=1, cutoff=0)[0]
+            name = str(key)[:80]
+            nearest = get_close_matches(name, fields, n=1, cutoff=0)[0]
             raise ConfigError(
-                f"{source}: unknown key {prefix}{key}; the nearest known key is {prefix}{nearest}"
+                f"{source}: unknown key {prefix}{name}; the nearest known key is {prefix}{nearest}"
             )
         if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
             _check_keys(value, fields[key], source, f"{prefix}{key}.")

@@ -1,12 +1,12 @@
 """The training loop: epochs, checkpoints that survive a kill, early stopping, TensorBoard."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import pandas as pd
 import torch
@@ -15,12 +15,15 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from recformer_utils.checkpoints import (
+    CheckpointError,
     load_training_state,
     save_atomically,
     save_training_state,
 )
 from recformer_utils.configuration import TrainerConfig
+from recformer_utils.files import exclusive, says_where
 from recformer_utils.optimization import make_optimizer
+from recformer_utils.run_record import describe_run, read_record, write_record
 
 Model = TypeVar("Model", bound=nn.Module)
 HISTORY_COLUMNS = [
@@ -81,19 +84,32 @@ def fit(
     on_epoch: Callable[[int, nn.Module], None] | None = None,
 ) -> TrainingResult[Model]:
     """Trains a task's model as the trainer's settings say; see `run_model_training`."""
+    with exclusive(Path(trainer.model_dir), "a training"):
+        return _fit(task, trainer, device, on_epoch)
+
+
+def _fit(
+    task: Task[Model],
+    trainer: TrainerConfig,
+    device: torch.device,
+    on_epoch: Callable[[int, nn.Module], None] | None,
+) -> TrainingResult[Model]:
     model, identity = task.model, _identity(task, trainer)
     optimizer, scheduler = make_optimizer(model, trainer, task.steps_per_epoch)
     folder = Path(trainer.model_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pth"
     history: list[dict[str, float]] = []
+    record = describe_run(trainer.seed, trainer.data_dir)
     if trainer.resume and checkpoint.exists():
         history = load_training_state(checkpoint, identity, model, optimizer, scheduler)
+        _same_data(folder / "run.json", record, trainer)
         print(
             f"resuming after epoch {len(history)} (set trainer_config.resume to false to start anew)"
         )
+    write_record(folder / "run.json", len(history), record)
     step_model = torch.compile(model) if trainer.compile else model
-    writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
+    with says_where(Path(trainer.tensorboard_dir)):
+        writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
     with writer:
         for epoch in range(len(history) + 1, trainer.num_epochs + 1):
             if _out_of_patience(history, trainer):
@@ -107,17 +123,20 @@ def fit(
                     task, step_model, optimizer, scheduler, trainer, device, epoch, bar
                 )
                 row["seconds"] = time.perf_counter() - started
+                _refuse_broken_weights(model, epoch, trainer)
                 row |= task.validate(model)
                 bar.set_postfix_str(
                     f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}"
                 )
             history.append(row)
+            # The checkpoint comes last: whatever a kill leaves out before it is done once more.
             if _best_epoch(history, trainer.keep_best) == epoch:
                 save_atomically(model.state_dict(), folder / "model.pth")
-            save_training_state(checkpoint, identity, model, optimizer, scheduler, history)
-            _write_scalars(writer, row)
+            with says_where(Path(trainer.tensorboard_dir)):
+                _write_scalars(writer, row)
             if on_epoch is not None:
                 on_epoch(epoch, model)
+            save_training_state(checkpoint, identity, model, optimizer, scheduler, history)
     return TrainingResult(
         history=pd.DataFrame(history, columns=HISTORY_COLUMNS),
         best_epoch=_best_epoch(history, trainer.keep_best),
@@ -144,22 +163,61 @@ def _train_epoch(
     """One pass over the training batches; the mean of their losses."""
     model.train()
     total = torch.zeros((), device=device)
+    unseen: list[torch.Tensor] = []  # losses not looked at yet
     torch.manual_seed(epoch_seed(trainer, epoch))  # dropout, the same after a resume
     for step, batch in enumerate(task.batches(epoch), start=1):
-        total += task.step(model, batch, optimizer)
+        loss = task.step(model, batch, optimizer)
+        total += loss
+        unseen.append(loss)
         scheduler.step()
         if step % 100 == 0 or step == task.steps_per_epoch:  # seldom: it makes a GPU wait
-            mean = total.item() / step
-            if not math.isfinite(mean):
-                since = (step - 1) // 100 * 100 + 1
-                raise FloatingPointError(
-                    f"the loss is {mean} in epoch {epoch}, step {since} to {step}: lower "
-                    f"starting_learning_rate ({trainer.starting_learning_rate}); the weights "
-                    f"up to epoch {epoch - 1} are kept"
-                )
-            bar.set_postfix_str(f"loss {mean:.3f}", refresh=False)
+            finite = torch.isfinite(torch.stack(unseen)).tolist()
+            if not all(finite):
+                _stop_at(step - len(finite) + finite.index(False) + 1, task, trainer, epoch)
+            unseen = []
+            bar.set_postfix_str(f"loss {total.item() / step:.3f}", refresh=False)
         bar.update()
     return total.item() / max(1, task.steps_per_epoch)
+
+
+def _stop_at(step: int, task: Task, trainer: TrainerConfig, epoch: int) -> NoReturn:
+    """Names the step whose loss was the first to be no finite number, and keeps its batch."""
+    batch = next(islice(task.batches(epoch), step - 1, None))  # the same batches as in the epoch
+    path = Path(trainer.model_dir) / "bad_batch.pth"
+    save_atomically(batch._asdict() if hasattr(batch, "_asdict") else batch, path)
+    raise FloatingPointError(
+        f"the loss is not finite in epoch {epoch}, step {step} of {task.steps_per_epoch}. "
+        f"Its batch is in {path}. Lower starting_learning_rate "
+        f"({trainer.starting_learning_rate}) or set max_gradient_norm; {_kept(epoch)}"
+    )
+
+
+def _kept(epoch: int) -> str:
+    if epoch == 1:
+        return "this run has kept no weights yet"
+    return f"the weights and the checkpoint of epoch {epoch - 1} are kept"
+
+
+def _refuse_broken_weights(model: nn.Module, epoch: int, trainer: TrainerConfig) -> None:
+    """The last step may have broken what no loss has seen; such weights are never stored."""
+    broken = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if broken:
+        raise FloatingPointError(
+            f"the last step of epoch {epoch} left weights that are not finite: "
+            f"{', '.join(broken[:3])}. Lower starting_learning_rate "
+            f"({trainer.starting_learning_rate}) or set max_gradient_norm; {_kept(epoch)}"
+        )
+
+
+def _same_data(path: Path, record: dict[str, Any], trainer: TrainerConfig) -> None:
+    """Refuses to go on with other data than the run was started with."""
+    before = [start.get("data_sha256") for start in read_record(path)[-1:]]
+    if before and before[0] and before[0] != record["data_sha256"]:
+        raise CheckpointError(
+            f"{path}: the run was started with other data than what {trainer.data_dir} holds now "
+            f"(the SHA-256 differs). Restore the data, choose another model_dir, or set "
+            f"trainer_config.resume to false to start anew"
+        )
 
 
 def _identity(task: Task, trainer: TrainerConfig) -> dict[str, Any]:

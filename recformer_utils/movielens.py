@@ -5,17 +5,19 @@ F. M. Harper and J. A. Konstan, The MovieLens Datasets: History and Context, ACM
 doi:10.1145/2827872.
 """
 
+import contextlib
 import os
 import shutil
 import stat
-import tempfile
 import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
+from recformer_utils.files import CANNOT_WRITE, InUseError, NotWrittenError, exclusive, says_where
 from recformer_utils.movielens_files import (
     BY_HAND,
     FILES,
@@ -47,7 +49,9 @@ ML_1M_COUNTS = (6_040, 3_883, 1_000_209)  # users, movies, ratings
 ML_1M_URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
 ML_1M_SHA256 = "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"
 RETRY_WAIT_SECONDS = 1.0  # before the second attempt; doubled before each further one
+LARGEST_ARCHIVE_BYTES = 16 * 2**20  # ml-1m.zip has 6 million
 LARGEST_MEMBER_BYTES = 100 * 2**20  # ratings.dat has 25 million
+LARGEST_RATIO = 100  # of a file to what it takes in the archive; ratings.dat has 5
 
 
 class DownloadError(RuntimeError):
@@ -141,25 +145,35 @@ def download_movielens(
 
     A complete folder is left alone; in an incomplete or unreadable one the four files are replaced.
     retries: further attempts after a failed one, each from the start, after 1, 2, 4, ... seconds.
-    Raises DownloadError, which says what happened and how to get the data by hand.
+    Raises DownloadError, which says what happened and how to get the data by hand; InUseError
+    (another download to that folder is at work) and NotWrittenError (disk full, or not writable).
     """
     destination = Path(destination)
+    # Beside the destination: a move within one file system is all or nothing.
+    scratch = destination.parent / f".{destination.name}-download"
     if _is_complete(destination, sha256):
+        if scratch.exists():  # of a download that was killed when all was done but this
+            with contextlib.suppress(InUseError), exclusive(scratch, "a download"):
+                shutil.rmtree(scratch)
         print(f"{_shown(destination)} is complete: nothing to download.")
         return destination
     if destination.exists() and not destination.is_dir():
         raise DownloadError(f"{destination} is not a folder: move it away, then repeat.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the destination: a move within one file system is all or nothing.
-    with tempfile.TemporaryDirectory(prefix=".ml-1m-", dir=destination.parent) as scratch:
-        archive, unpacked = Path(scratch) / "ml-1m.zip", Path(scratch) / "ml-1m"
-        _fetch(url, archive, sha256, retries)
-        _unpack(archive, unpacked)
-        if destination.exists():
-            for file in unpacked.iterdir():
-                file.replace(destination / file.name)
-        else:
-            unpacked.replace(destination)
+    archive, unpacked = scratch / "ml-1m.zip", scratch / "ml-1m"
+    with exclusive(scratch, "a download"), says_where(destination):
+        try:
+            shutil.rmtree(unpacked, ignore_errors=True)  # of a download that was killed
+            _fetch(url, archive, sha256, retries)
+            _unpack(archive, unpacked)
+            if destination.exists():
+                # Without ratings.dat the folder is incomplete, should a kill come in between.
+                (destination / FILES[-1]).unlink(missing_ok=True)
+                for file in ("README", *FILES):
+                    (unpacked / file).replace(destination / file)
+            else:
+                unpacked.replace(destination)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     print(f"MovieLens-1M is in {_shown(destination)}; its terms of use are in the README there.")
     return destination
 
@@ -189,7 +203,8 @@ def _fetch(url: str, archive: Path, sha256: str, retries: int) -> None:
     for attempt in range(retries + 1):
         refused = False
         try:
-            download(url, str(archive), None)
+            with archive.open("wb") as file:
+                download(url, _Bounded(file, url), None)
         except requests.HTTPError as error:
             status = error.response.status_code
             refused = 400 <= status < 500
@@ -217,6 +232,25 @@ def _fetch(url: str, archive: Path, sha256: str, retries: int) -> None:
     )
 
 
+class _Bounded:
+    """A file to download to: a server could send without end."""
+
+    def __init__(self, file: IO[bytes], url: str):
+        self.file, self.url, self.left = file, url, LARGEST_ARCHIVE_BYTES
+
+    def write(self, chunk: bytes) -> None:
+        self.left -= len(chunk)
+        if self.left < 0:
+            raise DownloadError(
+                f"{self.url} sent more than {LARGEST_ARCHIVE_BYTES:,} bytes, so it is not the "
+                f"archive of MovieLens-1M. {BY_HAND}"
+            )
+        self.file.write(chunk)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
 def _root_cause(error: BaseException) -> BaseException:
     """Return the first of a chain of errors: the others only wrap it in more words."""
     while error.__context__ is not None:
@@ -236,13 +270,23 @@ def _unpack(archive: Path, folder: Path) -> None:
                 member = opened.getinfo(f"ml-1m/{file}")
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise DownloadError(f"ml-1m/{file} in the archive is a link, not a file.")
-                if member.file_size > LARGEST_MEMBER_BYTES:
-                    raise DownloadError(f"ml-1m/{file} would have {member.file_size:,} bytes.")
+                if member.file_size > min(
+                    LARGEST_MEMBER_BYTES, LARGEST_RATIO * member.compress_size + 2**20
+                ):
+                    raise DownloadError(
+                        f"ml-1m/{file} would have {member.file_size:,} bytes, out of "
+                        f"{member.compress_size:,} in the archive: refused."
+                    )
                 with opened.open(member) as source, (folder / file).open("wb") as target:
                     shutil.copyfileobj(source, target)
-    except (KeyError, zipfile.BadZipFile) as error:
+    except (DownloadError, MemoryError):
+        raise
+    except Exception as error:  # what a damaged archive makes zipfile raise is not all listed
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            raise
+        reason = error.args[0] if error.args else type(error).__name__
         raise DownloadError(
-            f"The archive is not that of MovieLens-1M: {error.args[0]}. {BY_HAND}"
+            f"The archive is not that of MovieLens-1M: {reason}. {BY_HAND}"
         ) from error
 
 
@@ -250,7 +294,7 @@ def main() -> None:
     """Download MovieLens-1M to data/ml-1m and print its size; `make data` calls this."""
     try:
         print(load_movielens(download_movielens()))
-    except DownloadError as error:
+    except (DownloadError, InUseError, NotWrittenError) as error:
         raise SystemExit(str(error)) from None  # the message says it all, a traceback would bury it
 
 

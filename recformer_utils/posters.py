@@ -65,6 +65,8 @@ def _open(path: Path) -> Image.Image:
             found = f"{image.format}, {width} x {height} pixels"
     except Image.UnidentifiedImageError as error:
         raise UnusablePosterError(f"{path.name}: not a JPEG or PNG picture") from error
+    except MemoryError:
+        raise
     except Exception as error:  # decoders fed with garbage raise nearly anything
         reason = getattr(error, "strerror", None) or error
         raise UnusablePosterError(f"{path.name}: {reason}") from error

@@ -135,19 +135,24 @@ def run_model_training(
     """Trains a model as the configuration says, and keeps the best weights on validation.
 
     After every epoch, model_dir holds ``model.pth`` (the best weights so far, by ``keep_best``)
-    and ``checkpoint.pth`` (everything needed to go on). A run that was killed and is started
-    again goes on after its last whole epoch and, on a CPU, ends with the very same numbers.
+    and ``checkpoint.pth`` (everything needed to go on); ``run.json`` says with which seed,
+    versions, data and commit. A run that was killed and is started again goes on after its last
+    whole epoch and, on a CPU, ends with the very same numbers.
 
     Args:
         config: as `load_config` returns it.
-        on_epoch: called with the number of each finished epoch and the model.
+        on_epoch: called with the number of each finished epoch and the model, before the
+            checkpoint is written: after a kill in between, once more.
         penalty: added to the training loss, as in `train_step`; no part of the configuration, so
             give a run with another penalty a folder of its own.
 
     Raises:
         ConfigError: the configuration is not understood.
-        CheckpointError: there is a checkpoint of a run with another configuration.
-        FloatingPointError: the loss became infinite or not a number.
+        CheckpointError: there is a checkpoint of a run with another configuration or other data.
+        FloatingPointError: the loss became infinite or not a number; names epoch and step, and
+            the file with the batch.
+        InUseError: another training is at work in model_dir.
+        NotWrittenError: the disk is full or may not be written to; earlier files are intact.
     """
     run = parse_config(config)
     trainer = run.trainer_config

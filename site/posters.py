@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from recformer_utils.checkpoints import load_weights, replacing
+from recformer_utils.checkpoints import load_weights
 from recformer_utils.configuration import get_dataset, get_model_config, load_config
 from recformer_utils.evaluation import get_model_predictions, history_index
+from recformer_utils.files import replacing
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer
 from recformer_utils.sequences import last_windows, leave_one_out

@@ -1,13 +1,20 @@
 """Configuration, checkpoints and the training loop."""
 
+import hashlib
+import json
+import re
+import subprocess
+
 import numpy as np
 import pytest
 import torch
 from tbparse import SummaryReader
 from torch import nn
 
+from recformer_utils import run_record
 from recformer_utils.checkpoints import (
     CheckpointError,
+    load_checkpoint,
     load_weights,
     save_atomically,
 )
@@ -15,6 +22,7 @@ from recformer_utils.configuration import ConfigError
 from recformer_utils.evaluation import get_model_predictions
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
+from recformer_utils.run_record import git_state
 from recformer_utils.training import (
     get_dataset,
     get_model_config,
@@ -96,6 +104,7 @@ def tiny_model(config):
             "trainer_config.batch_size must be int, found 'many'",
         ),
         ("trainer_config:", "trainer_config: [", "not readable as YAML"),
+        ("rate: 0.01", "rate: 1e-2", "found '1e-2' \\(str\\); YAML reads it as text: write 0.01"),
         (
             "split: leave-one-out",
             "schedule: linear",
@@ -213,10 +222,121 @@ def test_patience_ends_a_run(config, tmp_path):
     assert len(run_model_training(stuck).history) == 3  # the best, then two without a better one
 
 
-def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):
-    wild = elsewhere(config, tmp_path / "wild", starting_learning_rate=1e20)
-    with pytest.raises(FloatingPointError, match="starting_learning_rate"):
-        run_model_training(wild)
+def test_a_loss_that_is_no_number_names_its_step_and_keeps_its_batch(config, tmp_path):
+    folder = tmp_path / "wild"
+    run_model_training(elsewhere(config, folder, num_epochs=1))
+    kept = {name: (folder / name).read_bytes() for name in ("model.pth", "checkpoint.pth")}
+    steps = []  # the movie tokens of every batch that the penalty sees
+
+    def poison(logits, movie_tokens):
+        steps.append(movie_tokens)
+        return logits.sum() * (float("inf") if len(steps) >= 7 else 0.0)
+
+    with pytest.raises(FloatingPointError, match=r"in epoch 2, step 7 of \d+\..*bad_batch\.pth"):
+        run_model_training(elsewhere(config, folder), penalty=poison)
+    assert len(steps) > 7  # it is looked at now and then only, which lets a GPU run ahead
+    assert torch.equal(load_checkpoint(folder / "bad_batch.pth")["movie_tokens"], steps[6])
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+
+
+@pytest.mark.parametrize("step", [1, 99, 100, 101, 137])
+def test_the_first_bad_step_is_found_wherever_it_is(config, tmp_path, step):
+    seen = []
+
+    def poison(logits, movie_tokens):
+        seen.append(0)
+        return logits.sum() * (float("nan") if len(seen) >= step else 0.0)
+
+    config = elsewhere(config, tmp_path / "wild", batch_size=8)
+    with pytest.raises(FloatingPointError, match=rf"in epoch 1, step {step} of"):
+        run_model_training(config, penalty=poison)
+    assert not (tmp_path / "wild/checkpoint.pth").exists()
+
+
+def test_weights_that_the_last_step_of_an_epoch_broke_are_not_stored(config, tmp_path):
+    folder = tmp_path / "wild"
+    config = elsewhere(config, folder, num_epochs=1)
+    run_model_training(config)
+    kept = {name: (folder / name).read_bytes() for name in ("model.pth", "checkpoint.pth")}
+    config["trainer_config"] |= {"num_epochs": 2, "batch_size": 100_000, "resume": False}
+    seen = []
+
+    class Breaks(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, logits):
+            seen.append(0)
+            ctx.save_for_backward(logits)
+            return logits.sum() * 0.0
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return torch.full_like(*ctx.saved_tensors, float("nan"))
+
+    with pytest.raises(FloatingPointError, match="the last step of epoch 1 left weights"):
+        run_model_training(config, penalty=lambda logits, tokens: Breaks.apply(logits))
+    assert len(seen) == 1
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+
+
+def test_a_run_records_what_it_was_made_of(config, tmp_path):
+    result = run_model_training(
+        {**config, "trainer_config": config["trainer_config"] | {"seed": 5}}
+    )
+    (start,) = json.loads((tmp_path / "model/run.json").read_text())
+    ratings = (tmp_path / "data/ratings.dat").read_bytes()
+    assert start["after_epoch"] == 0
+    assert start["seed"] == 5
+    assert start["versions"]["torch"] == torch.__version__
+    assert start["data_sha256"]["ratings.dat"] == hashlib.sha256(ratings).hexdigest()
+    assert start["threads"] == torch.get_num_threads()
+    if start["git"] is not None:
+        assert re.fullmatch("[0-9a-f]{40}", start["git"]["commit"])
+    assert len(result.history) == 3
+
+
+def test_a_run_that_goes_on_elsewhere_says_from_which_epoch(config, tmp_path, monkeypatch):
+    def epochs(number):
+        return elsewhere(config, tmp_path / "model", num_epochs=number)
+
+    run_model_training(epochs(1))
+    run_model_training(epochs(2))
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(run_record, "_version", lambda package: "99")
+    run_model_training(epochs(3))
+    starts = json.loads((tmp_path / "model/run.json").read_text())
+    assert [start["after_epoch"] for start in starts] == [0, 2]
+    assert starts[1]["versions"]["torch"] == "99"
+    assert starts[1]["threads"] == threads
+
+
+def test_a_run_does_not_go_on_with_other_data(config, tmp_path):
+    run_model_training(elsewhere(config, tmp_path / "model", num_epochs=1))
+    ratings = tmp_path / "data/ratings.dat"
+    lines = ratings.read_text().splitlines()
+    user, movie, rating, second = lines[0].split("::")
+    lines[0] = "::".join([user, movie, "1" if rating != "1" else "2", second])
+    ratings.write_text("\n".join(lines) + "\n")
+    with pytest.raises(CheckpointError, match=r"other data than what .* holds now"):
+        run_model_training(elsewhere(config, tmp_path / "model"))
+    run_model_training(elsewhere(config, tmp_path / "model", resume=False))
+
+
+def test_the_state_of_a_repository(tmp_path):
+    assert git_state(tmp_path) is None
+    for command in (
+        ["init", "-q"],
+        ["config", "user.email", "a@b"],
+        ["config", "user.name", "a"],
+        ["commit", "-q", "--allow-empty", "-m", "first"],
+    ):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    clean = git_state(tmp_path)
+    assert clean["changed"] == []
+    (tmp_path / "file").write_text("new")
+    subprocess.run(["git", "-C", tmp_path, "add", "file"], check=True)
+    assert git_state(tmp_path) == {"commit": clean["commit"], "changed": ["file"]}
+    (tmp_path / "inner").mkdir()
+    assert git_state(tmp_path / "inner") is None  # of another project, as far as we know
 
 
 def test_damaged_and_foreign_files_are_refused(config, tmp_path):

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from recformer_utils.checkpoints import load_weights, replacing
+from recformer_utils.checkpoints import load_weights
 from recformer_utils.evaluation import history_index, mask_history, metrics_from_ranks, target_ranks
+from recformer_utils.files import replacing
 from recformer_utils.movielens import MovieLens
 from recformer_utils.movielens_transformer import MovieLensTransformer
 from recformer_utils.sequences import last_windows, leave_one_out

@@ -8,20 +8,19 @@ embedding_path.npz (how the embeddings of the most rated movies moved; --reduce-
 import argparse
 import datetime
 import json
-import os
-import platform
 import resource
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 
-from recformer_utils.checkpoints import load_checkpoint, replacing, save_atomically
+from recformer_utils.checkpoints import load_checkpoint, save_atomically
 from recformer_utils.evaluation import get_popular_movies
+from recformer_utils.files import exclusive, replacing
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
+from recformer_utils.run_record import describe_run, machine, sha256_of
 from recformer_utils.training import (
     get_dataset,
     get_model_config,
@@ -70,35 +69,43 @@ def main() -> None:
 
     result = run_model_training(config, on_epoch=keep_embeddings)
     best = result.history.set_index("epoch").loc[result.best_epoch]
-    publish(result, config, data.name, float(result.history["seconds"].sum()))
-    reduce_embeddings(config, data.name, run_folder, result.best_epoch)
+    with exclusive(REPOSITORY / "data/pretrained" / data.name, "a publication of weights"):
+        publish(result, config, data.name, float(result.history["seconds"].sum()))
+        reduce_embeddings(config, data.name, run_folder, result.best_epoch)
     print(f"best epoch {result.best_epoch}: {best.to_dict()}")
 
 
 def publish(result, config: dict, name: str, seconds: float) -> None:
     """Copies what readers need to data/pretrained, without any path of this machine."""
     target = REPOSITORY / "data/pretrained" / name
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(result.model_file, target / "model.pth")
-    result.history.round(6).to_csv(target / "curve.csv", index=False)
     shape = json.loads(json.dumps(config))
     shape["trainer_config"] |= {
         "data_dir": f"../data/{name}",
         "model_dir": "../runs/pretrained",
         "tensorboard_dir": "../runs/pretrained/tensorboard",
     }
-    (target / "config.yaml").write_text(yaml.safe_dump(shape, sort_keys=False))
+    made_of = describe_run(config["trainer_config"]["seed"], config["trainer_config"]["data_dir"])
     record = {
         "data": name,
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
         "train_seconds": round(seconds),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "machine": machine(),
+        "machine": f"{machine()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "date": datetime.date.today().isoformat(),
+        **{key: made_of[key] for key in ("seed", "versions", "data_sha256", "git")},
+        "model_sha256": sha256_of(result.model_file),
     }
-    (target / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+    write(target / "model.pth", result.model_file.read_bytes())
+    write(target / "curve.csv", result.history.round(6).to_csv(index=False).encode())
+    write(target / "config.yaml", yaml.safe_dump(shape, sort_keys=False).encode())
+    write(target / "run.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    with replacing(path, mode=0o644) as file:
+        file.write(content)
 
 
 def reduce_embeddings(config: dict, name: str, run_folder: Path, best_epoch: int) -> None:
@@ -129,13 +136,6 @@ def reduce_embeddings(config: dict, name: str, run_folder: Path, best_epoch: int
             embeddings=np.stack([frame.numpy()[tokens] for frame in frames]),
         )
     print(f"{target.relative_to(REPOSITORY)}: {target.stat().st_size:,} bytes, epochs {epochs}")
-
-
-def machine() -> str:
-    """What it was trained on, in words: GPU name, or CPU cores and threads used."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

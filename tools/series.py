@@ -27,7 +27,7 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageChops
 from tqdm import tqdm
 
-from recformer_utils.checkpoints import replacing
+from recformer_utils.files import replacing
 from recformer_utils.movielens import load_movielens
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -1,0 +1,105 @@
+"""Files are written whole or not at all, and in a folder one process writes at a time."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from filelock import FileLock, Timeout
+
+UNFINISHED = ".part"  # ends the name of a file that is not whole yet
+LOCK = ".lock"  # stays in the folder; the hold on it ends with the process, however that ends
+CANNOT_WRITE = {
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+
+
+class NotWrittenError(OSError):
+    """A file or folder could not be written; what stood there before is intact."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.filename}: could not be written ({self.strerror}). What stood there before is "
+            f"intact. Make room, or choose a folder that you may write to, and start again"
+        )
+
+
+class InUseError(RuntimeError):
+    """Another process is at work in this folder."""
+
+
+@contextmanager
+def says_where(path: Path) -> Iterator[None]:
+    """Turns the ways in which a disk refuses into a NotWrittenError that names the path."""
+    try:
+        yield
+    except NotWrittenError:
+        raise
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise NotWrittenError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """A binary file to write to that takes its name only once it is whole.
+
+    Args:
+        path: the final name; what stands there is replaced at the end, or left alone on an error.
+        mode: who may read the file; temporary files are made for their owner only.
+
+    Raises:
+        NotWrittenError: the disk is full, or the folder may not be written to.
+    """
+    with (
+        says_where(path),
+        tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
+        ) as temporary,
+    ):
+        try:
+            yield temporary
+            temporary.flush()
+            os.fsync(temporary.fileno())
+            os.chmod(temporary.name, mode)
+            os.replace(temporary.name, path)
+        except BaseException:
+            Path(temporary.name).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
+    """Keeps a folder to this process and clears away the unfinished files of one that was killed.
+
+    Args:
+        folder: made where it is missing; holds the lock.
+        work: what is done there, for the message to another process: "a training".
+        more: further folders that the same work writes to.
+
+    Raises:
+        InUseError: another process is at the same work there.
+        NotWrittenError: the folder may not be written to, or the disk is full.
+    """
+    folder = Path(folder)
+    with says_where(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InUseError(
+                f"{folder}: {work} is at work there already. Wait until it ends (or stop it), or "
+                f"choose another folder"
+            ) from error
+    try:
+        for each in (folder, *more):
+            for left in Path(each).glob(f".*{UNFINISHED}"):
+                left.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()

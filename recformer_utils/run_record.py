@@ -1,0 +1,103 @@
+"""What a run was made of: seed, versions, data, state of the repository, machine."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recformer_utils.files import replacing
+from recformer_utils.movielens_files import FILES
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "numpy", "pandas", "recformer-utils")
+
+
+def describe_run(seed: int, data_folder: str | Path | None) -> dict[str, Any]:
+    """Everything beside the configuration that decides the numbers of a run.
+
+    Args:
+        seed: the run's.
+        data_folder: with users.dat, movies.dat, ratings.dat; None or "" when there is none.
+
+    Returns:
+        seed; versions (of Python and packages); data_sha256 (hex by file name, or None); git
+        (commit, and the files that differ from it; None outside a repository); machine; threads.
+    """
+    return {
+        "seed": seed,
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
+        "data_sha256": data_hashes(data_folder) if data_folder else None,
+        "git": git_state(),
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def data_hashes(folder: str | Path) -> dict[str, str]:
+    """The SHA-256 of each of the three files, hex."""
+    return {file: sha256_of(Path(folder) / file) for file in FILES}
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_state(root: Path = ROOT) -> dict[str, Any] | None:
+    """The commit of the repository and the tracked files that differ from it."""
+    try:
+        top, commit = _git(root, "rev-parse", "--show-toplevel", "HEAD").splitlines()
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    if Path(top).resolve() != root:  # installed somewhere inside a repository of another project
+        return None
+    return {"commit": commit, "changed": sorted(line[3:] for line in changed.splitlines())}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def machine() -> str:
+    """The machine in words: its GPU, else architecture and number of cores."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {platform.machine()}, {os.cpu_count()} cores"
+
+
+def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:
+    """Adds a start of the run to its record, a list; one like the last start adds nothing.
+
+    A run that goes on elsewhere (another version, another commit) so shows from which epoch.
+    """
+    starts = read_record(path) if after_epoch else []
+    if not starts or {**starts[-1], "after_epoch": 0} != {"after_epoch": 0, **record}:
+        starts.append({"after_epoch": after_epoch, **record})
+    with replacing(path, mode=0o644) as file:
+        file.write((json.dumps(starts, indent=1) + "\n").encode())
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The starts of a run so far, the first one first; [] where nothing usable was recorded."""
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return starts if isinstance(starts, list) else []
