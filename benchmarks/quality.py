@@ -9,8 +9,10 @@ validation; test figures are null until a row is scored with `--test`, once. `--
 import argparse
 import dataclasses
 import datetime
+import hashlib
 import json
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from pretrain import REPOSITORY, machine
+from scipy import stats
 
 from recformer_utils.baselines import distance_counts, score_function
 from recformer_utils.checkpoints import load_weights
@@ -26,15 +29,24 @@ from recformer_utils.configuration import TrainerConfig, choose_device
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
 from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
 from recformer_utils.movielens import MovieLens, load_movielens
+from recformer_utils.movielens_transformer import MovieLensTransformer
 from recformer_utils.optimization import gradient_step
 from recformer_utils.sequence_model import (
     SequenceModel,
     SequenceModelConfig,
     history_scores,
+    movie_features,
     training_batches,
 )
-from recformer_utils.sequences import Sequences, leave_one_out, order_by_time, temporal_split
+from recformer_utils.sequences import (
+    Sequences,
+    last_windows,
+    leave_one_out,
+    order_by_time,
+    temporal_split,
+)
 from recformer_utils.tokens import MovieLensMetadata
+from recformer_utils.training import get_dataset, get_model_config, load_config
 from recformer_utils.transformer import TransformerConfig
 
 RESULTS = REPOSITORY / "data/pretrained/results.jsonl"
@@ -52,31 +64,68 @@ class Row:
     heads: int = 2
     length: int = 200
     dropout: float = 0.2
-    overlap: int = 0  # movies that a training piece reads again from the one before
+    overlap: int = 0  # movies that a training piece reads again from the one before it
     model: dict[str, Any] = field(default_factory=dict)  # of SequenceModelConfig
     trainer: dict[str, Any] = field(default_factory=dict)  # of TrainerConfig
+    features: bool = False  # genres, year and place of each movie are known
     counts: bool = False  # the distance counts are added to the logits, weighed on validation
+    seeds: int = 1  # networks whose probabilities are averaged
 
 
 TRAINER = {
-    "batch_size": 128, "starting_learning_rate": 0.002, "num_epochs": 40, "schedule": "cosine",
-    "warmup_fraction": 0.05, "adam_beta2": 0.98, "keep_best": "NDCG@10", "progress": False,
+    "batch_size": 16, "starting_learning_rate": 0.002, "num_epochs": 12, "schedule": "cosine",
+    "warmup_fraction": 0.05, "adam_beta2": 0.98, "mixed_precision": True, "keep_best": "NDCG@10",
+    "progress": False,
 }  # fmt: skip
+GAPS = {"previous_gap": True}
+BEST = {"width": 128, "heads": 4, "dropout": 0.3, "features": True, "counts": True}
+LONG = {"num_epochs": 30}
 ROWS = {
+    "window": Row(1, "the model of the post: one target per window of five"),
     "positions": Row(2, "a target at every position", model={"tied_output": False}),
+    "large-batch": Row(
+        2, "the same, 128 histories a step", model={"tied_output": False},
+        trainer={"batch_size": 128},
+    ),
     "tied": Row(3, "output tied to the embeddings"),
-    "counts": Row(7, "with counts", counts=True),
-    "gaps": Row(8, "gaps between ratings as input", model={"previous_gap": True}),
-    "gaps-counts": Row(8, "gaps and counts", model={"previous_gap": True}, counts=True),
-    "wide": Row(
-        5, "128 wide, dropout 0.3", width=128, heads=4, dropout=0.3,
-        model={"previous_gap": True}, counts=True,
-        trainer={"starting_learning_rate": 0.0015, "num_epochs": 50},
+    "bce": Row(4, "yes or no, one negative", model={"loss": "bce"}),
+    "sampled": Row(
+        4, "softmax over 256 negatives", model={"loss": "sampled", "negatives": 256}
+    ),
+    "gbce": Row(4, "gBCE, 256 negatives", model={"loss": "gbce", "negatives": 256}),
+    "cosine": Row(4, "cosine scores, temperature 0.05", model={"temperature": 0.05}),
+    "width-32": Row(5, "32 wide", width=32),
+    "width-128": Row(5, "128 wide", width=128, heads=4),
+    "blocks-1": Row(5, "one block", layers=1),
+    "blocks-4": Row(5, "four blocks", layers=4),
+    "dropout-0": Row(5, "no dropout", dropout=0.0),
+    "dropout-4": Row(5, "dropout 0.4", dropout=0.4),
+    "length-50": Row(5, "histories of 50", length=50),
+    "average": Row(6, "moving average of the weights", trainer={"average_decay": 0.995}),
+    "smoothing": Row(6, "label smoothing 0.1", model={"label_smoothing": 0.1}),
+    "overlap": Row(6, "pieces overlap by 50 movies", overlap=50),
+    "ratings": Row(6, "ratings as input", model={"ratings": True}),
+    "features": Row(6, "genres, year, place of the title", features=True),
+    "counts": Row(7, "features, and counts on the logits", features=True, counts=True),
+    "gaps": Row(8, "and gaps as input", model=GAPS, features=True, counts=True),
+    "pair-gaps": Row(
+        8, "and gaps of all pairs in attention", model={**GAPS, "pair_gaps": True},
+        features=True, counts=True,
     ),
     "target-time": Row(
-        8, "the time of the target is known", model={"previous_gap": True, "next_gap": True},
+        8, "and the time of the target", model={**GAPS, "next_gap": True}, features=True,
         counts=True,
     ),
+    "target-pair-gaps": Row(
+        8, "the time of the target, for all pairs",
+        model={**GAPS, "next_gap": True, "pair_gaps": True}, features=True, counts=True,
+    ),
+    "best": Row(8, "all of it, 128 wide, longer", model=GAPS, trainer=LONG, **BEST),
+    "best-target-time": Row(
+        8, "all of it, the time of the target known",
+        model={**GAPS, "next_gap": True, "pair_gaps": True}, trainer=LONG, **BEST,
+    ),
+    "ensemble": Row(9, "three of the best together", model=GAPS, trainer=LONG, seeds=3, **BEST),
 }  # fmt: skip
 
 
@@ -93,6 +142,7 @@ class Questions:
 class Data:
     """Sequences, what of them is training, and the questions of validation and test."""
 
+    movies: pd.DataFrame
     metadata: MovieLensMetadata
     sequences: Sequences
     train_lengths: np.ndarray
@@ -100,8 +150,8 @@ class Data:
     test: Questions
 
 
-def read(movielens: MovieLens, group: str, split: str) -> Data:
-    """The data of a column of the table."""
+def read(movielens: MovieLens, group: str, split: str, unrated: bool = False) -> Data:
+    """The data of a column of the table; with unrated, movies that nobody rated have tokens too."""
     ratings, movies = movielens.ratings, movielens.movies
     if group == "A":  # movies, then users, with fewer than five interactions are dropped
         while True:
@@ -111,7 +161,8 @@ def read(movielens: MovieLens, group: str, split: str) -> Data:
                 ratings = ratings[counts >= 5]
             if len(ratings) == size:
                 break
-    movies = movies[movies["movie_id"].isin(ratings["movie_id"])]
+    if not unrated:
+        movies = movies[movies["movie_id"].isin(ratings["movie_id"])]
     users = movielens.users[movielens.users["user_id"].isin(ratings["user_id"])]
     metadata = MovieLensMetadata.from_frames(users, movies)
     sequences = order_by_time(ratings, metadata)
@@ -121,7 +172,7 @@ def read(movielens: MovieLens, group: str, split: str) -> Data:
         lengths[loo.user_tokens] = loo.train_lengths
         validation = Questions(loo.user_tokens, loo.train_lengths, loo.validation_targets)
         test = Questions(loo.user_tokens, loo.train_lengths + 1, loo.test_targets)
-        return Data(metadata, sequences, lengths, validation, test)
+        return Data(movies, metadata, sequences, lengths, validation, test)
     later = temporal_split(sequences)
     test = Questions(later.user_tokens, later.train_lengths[later.user_tokens], later.targets)
     # Validation: the last movie before the cut, for everybody who has three there.
@@ -130,7 +181,7 @@ def read(movielens: MovieLens, group: str, split: str) -> Data:
     targets = sequences.movie_tokens[sequences.offsets[asked] + ends]
     lengths = later.train_lengths.copy()
     lengths[asked] -= 1
-    return Data(metadata, sequences, lengths, Questions(asked, ends, targets), test)
+    return Data(movies, metadata, sequences, lengths, Questions(asked, ends, targets), test)
 
 
 def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -> TrainingResult:
@@ -144,7 +195,12 @@ def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -
         seed=seed, **{**TRAINER, **row.trainer},
     )  # fmt: skip
     torch.manual_seed(seed)
-    model = SequenceModel(SequenceModelConfig(shape, **row.model)).to(device)
+    features = movie_features(data.movies, data.metadata) if row.features else torch.zeros(0, 0)
+    config = SequenceModelConfig(shape, item_features=features.shape[1], **row.model)
+    model = SequenceModel(config)
+    if row.features:
+        model.item_features.copy_(features)
+    model.to(device)
 
     def batches(epoch: int):
         return training_batches(
@@ -173,7 +229,7 @@ def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -
         }
 
     steps = len(batches(1))
-    settings = {"row": json.dumps(dataclasses.asdict(row) | {"counts": None}, sort_keys=True)}
+    settings = {"row": row_hash(row)}
     task = Task(model, batches, steps, step, validate, settings)
     return fit(task, trainer, device, lambda epoch, model: print(f"epoch {epoch}", flush=True))
 
@@ -201,42 +257,114 @@ def with_counts(network: torch.Tensor, counts: torch.Tensor, weight: float) -> S
     return lambda batch: network[batch].log_softmax(dim=-1) + weight * counts[batch]
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """What a row scores with.
+
+    Attributes:
+        logits: takes questions; float (users, vocab_size).
+        best_epoch: of the (first) network.
+        seconds: its training, all seeds together.
+        parameters: of one network.
+    """
+
+    logits: Callable[[Questions], torch.Tensor]
+    best_epoch: int
+    seconds: float
+    parameters: int
+
+
+def window_scorer(data: Data, movielens: MovieLens, device: torch.device) -> Scorer:
+    """The stored model of the post, as tools/pretrain.py trained it."""
+    folder = REPOSITORY / "data/pretrained" / movielens.name
+    config = load_config(folder / "config.yaml")
+    config["trainer_config"]["data_dir"] = str(movielens.folder)
+    shape = get_model_config(config, get_dataset(config))
+    model = load_weights(MovieLensTransformer(shape), folder / "model.pth").to(device)
+    length = shape.movie_transformer_config.context_window_size
+
+    def logits(questions: Questions) -> torch.Tensor:
+        def score(rows: torch.Tensor) -> torch.Tensor:
+            users = questions.users[rows]
+            windows = last_windows(
+                data.sequences, users, questions.ends[rows], length, data.metadata.start_token
+            )
+            with torch.no_grad():
+                return model(windows.to(device), torch.as_tensor(users).to(device)).cpu()
+
+        return all_scores(score, questions)
+
+    run = json.loads((folder / "run.json").read_text())
+    size = sum(p.numel() for p in model.parameters())
+    return Scorer(logits, run["best_epoch"], run["train_seconds"], size)
+
+
+def sequence_scorer(
+    row: Row, data: Data, folder: Path, seeds: range, device: torch.device
+) -> Scorer:
+    """Trains the row's networks; several are averaged as probabilities."""
+    results = [train(row, data, seed, folder / f"seed-{seed}", device) for seed in seeds]
+    models = [load_weights(result.model, result.model_file) for result in results]
+
+    def logits(questions: Questions) -> torch.Tensor:
+        found = [
+            all_scores(
+                history_scores(model, data.sequences, questions.users, questions.ends, device),
+                questions,
+            )
+            for model in models
+        ]
+        if len(found) == 1:
+            return found[0]
+        return torch.stack([one.log_softmax(dim=-1) for one in found]).logsumexp(dim=0)
+
+    seconds = sum(result.history["seconds"].sum() for result in results)
+    size = sum(p.numel() for p in models[0].parameters())
+    return Scorer(logits, results[0].best_epoch, seconds, size)
+
+
+def interval(ranks: torch.Tensor) -> list[float]:
+    """Bootstrap 95 % interval of NDCG@10 over users."""
+    gains = torch.where(ranks < 10, 1 / torch.log2(ranks + 2), 0.0).numpy()
+    found = stats.bootstrap(
+        (gains,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+    )  # fmt: skip
+    return [round(float(end), 5) for end in found.confidence_interval]
+
+
 def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains and measures; the line for results.jsonl."""
     movielens = load_movielens(arguments.data)
-    data = read(movielens, arguments.group, arguments.split)
+    data = read(movielens, arguments.group, arguments.split, unrated=key == "window")
     device = choose_device(arguments.device)
-    name = f"{key}-{arguments.group}-{arguments.split}-{arguments.seed}"
-    folder = REPOSITORY / "runs/quality" / movielens.name / name
-    result = train(row, data, arguments.seed, folder, device)
-    model = load_weights(result.model, result.model_file)
-    best = result.history.set_index("epoch").loc[result.best_epoch]
-
-    def network(questions: Questions) -> torch.Tensor:
-        score = history_scores(model, data.sequences, questions.users, questions.ends, device)
-        return all_scores(score, questions)
-
-    weight, logits = 0.0, network(data.validation)
-    metrics = metrics_from_ranks(ask(logits.__getitem__, data, data.validation))
+    if key == "window":
+        scorer = window_scorer(data, movielens, device)
+    else:
+        name = f"{arguments.group}-{arguments.split}-{row_hash(row)}"
+        folder = REPOSITORY / "runs/quality" / movielens.name / name
+        seeds = range(arguments.seed, arguments.seed + row.seeds)
+        scorer = sequence_scorer(row, data, folder, seeds, device)
+    weight, logits = 0.0, scorer.logits(data.validation)
+    alone = ranks = ask(logits.__getitem__, data, data.validation)
     if row.counts:
         counts = count_scores(data, data.validation, data.train_lengths)
         counts = all_scores(counts, data.validation)
         tried = {
-            w: metrics_from_ranks(ask(with_counts(logits, counts, w), data, data.validation))
-            for w in COUNT_WEIGHTS
+            w: ask(with_counts(logits, counts, w), data, data.validation) for w in COUNT_WEIGHTS
         }
-        weight = max(tried, key=lambda w: tried[w].ndcg)
-        metrics = tried[weight]
-    test = None
+        weight = max(tried, key=lambda w: metrics_from_ranks(tried[w]).ndcg)
+        ranks = tried[weight]
+    metrics, test, test_ranks = metrics_from_ranks(ranks), None, None
     if arguments.test:
-        logits = network(data.test)
+        logits = scorer.logits(data.test)
         score = logits.__getitem__
         if weight:  # counted anew, with the validation movies
             ends = np.zeros_like(data.train_lengths)
             ends[data.test.users] = data.test.ends
             counts = count_scores(data, data.test, np.maximum(ends, data.train_lengths))
             score = with_counts(logits, all_scores(counts, data.test), weight)
-        test = metrics_from_ranks(ask(score, data, data.test))
+        test_ranks = ask(score, data, data.test)
+        test = metrics_from_ranks(test_ranks)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     )  # fmt: skip
@@ -245,21 +373,32 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         "group": arguments.group, "split": arguments.split,
         "target_time": bool(row.model.get("next_gap", False)), "seed": arguments.seed,
         "val_hr10": round(metrics.hit_rate, 5), "val_ndcg10": round(metrics.ndcg, 5),
-        "val_ndcg10_network": round(best["NDCG@10"], 5), "count_weight": weight,
+        "val_ndcg10_interval": interval(ranks),
+        "val_ndcg10_network": round(metrics_from_ranks(alone).ndcg, 5), "count_weight": weight,
         "test_hr10": round(test.hit_rate, 5) if test else None,
         "test_ndcg10": round(test.ndcg, 5) if test else None,
-        "best_epoch": result.best_epoch, "parameters": sum(p.numel() for p in model.parameters()),
-        "train_seconds": round(result.history["seconds"].sum()), "peak_mib": round(peak),
+        "test_ndcg10_interval": interval(test_ranks) if test else None,
+        "best_epoch": scorer.best_epoch, "parameters": scorer.parameters,
+        "train_seconds": round(scorer.seconds), "peak_mib": round(peak),
         "machine": machine(), "torch": torch.__version__,
         "date": datetime.date.today().isoformat(), "config": dataclasses.asdict(row),
     }  # fmt: skip
 
 
-def stored() -> list[dict[str, Any]]:
-    """All lines of results.jsonl."""
-    return (
-        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    )
+def row_hash(row: Row) -> str:
+    """Names the folder of a network: rows that differ only in what is added later share it."""
+    trained = dataclasses.asdict(row) | {"rung": 0, "name": "", "counts": False, "seeds": 1}
+    return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def results_file(data: str) -> Path:
+    """Where lines go: only those of MovieLens-1M are part of the repository."""
+    return RESULTS if data == "ml-1m" else REPOSITORY / "runs/quality" / data / RESULTS.name
+
+
+def stored(file: Path = RESULTS) -> list[dict[str, Any]]:
+    """All lines of a file of results."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def main() -> None:
@@ -281,10 +420,10 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.list:
         for key, row in ROWS.items():
-            print(f"rung {row.rung}  {key:12} {row.name}")
+            print(f"rung {row.rung}  {key:16} {row.name}")
         return
     if arguments.table:
-        table = pd.DataFrame(stored()).drop(columns=["config", "machine", "torch", "data"])
+        table = pd.DataFrame(stored()).drop(columns=["config", "machine", "torch", "data", "name"])
         print(table.to_string(index=False))
         return
     for key, row in ROWS.items():
@@ -294,19 +433,21 @@ def main() -> None:
 
 def run_once(key: str, row: Row, arguments: argparse.Namespace) -> None:
     """Appends the row's line unless it is there, with test figures if they are asked for."""
+    name = load_movielens(arguments.data).name
+    file = results_file(name)
     mine = {
-        "key": key, "data": load_movielens(arguments.data).name, "group": arguments.group,
-        "split": arguments.split, "seed": arguments.seed, "config": dataclasses.asdict(row),
+        "key": key, "data": name, "group": arguments.group, "split": arguments.split,
+        "seed": arguments.seed, "config": dataclasses.asdict(row),
     }  # fmt: skip
     mine = json.loads(json.dumps(mine))
-    for line in stored():
+    for line in stored(file):
         if mine.items() <= line.items() and (line["test_ndcg10"] is not None or not arguments.test):
             print("already measured:", json.dumps(line))
             return
     line = json.dumps(measure(row, key, arguments))
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(line + "\n")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
+        stream.write(line + "\n")
     print(line)
 
 

@@ -41,6 +41,7 @@ class TrainerConfig:
     warmup_fraction: float = 0.0  # "cosine": share of the steps in which the rate rises from 0
     weight_decay: float = 0.0  # AdamW's; 0 is Adam
     adam_beta2: float = 0.999  # how slowly Adam's mean of squared gradients forgets
+    average_decay: float | None = None  # validate and keep a moving average of the weights (EMA)
     max_gradient_norm: float | None = None  # longer gradients are cut to this length
     split: Split = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
     validation_fraction: float = 0.1  # share of the windows held out ("time" and "random")

@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import pandas as pd
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -22,7 +23,7 @@ from recformer_utils.checkpoints import (
 )
 from recformer_utils.configuration import TrainerConfig
 from recformer_utils.files import exclusive, says_where
-from recformer_utils.optimization import make_optimizer
+from recformer_utils.optimization import fast_matrix_products, make_optimizer
 from recformer_utils.run_record import describe_run, read_record, write_record
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -68,7 +69,7 @@ class TrainingResult(Generic[Model]):
             the weights still move), validation_loss, learning_rate, HR@10, NDCG@10, seconds.
         best_epoch: the epoch with the lowest validation loss (or highest NDCG@10: keep_best).
         model_file: its weights.
-        model: the model as it was after the last epoch, on the device.
+        model: the model (its average, if there is one) after the last epoch, on the device.
     """
 
     history: pd.DataFrame
@@ -96,12 +97,17 @@ def _fit(
 ) -> TrainingResult[Model]:
     model, identity = task.model, _identity(task, trainer)
     optimizer, scheduler = make_optimizer(model, trainer, task.steps_per_epoch)
+    average, state = None, model  # state: what a checkpoint holds
+    if trainer.average_decay is not None:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(trainer.average_decay))
+        state = nn.ModuleList([model, average])
+    kept = model if average is None else average.module
     folder = Path(trainer.model_dir)
     checkpoint = folder / "checkpoint.pth"
     history: list[dict[str, float]] = []
     record = describe_run(trainer.seed, trainer.data_dir)
     if trainer.resume and checkpoint.exists():
-        history = load_training_state(checkpoint, identity, model, optimizer, scheduler)
+        history = load_training_state(checkpoint, identity, state, optimizer, scheduler)
         _same_data(folder / "run.json", record, trainer)
         print(
             f"resuming after epoch {len(history)} (set trainer_config.resume to false to start anew)"
@@ -110,7 +116,7 @@ def _fit(
     step_model = torch.compile(model) if trainer.compile else model
     with says_where(Path(trainer.tensorboard_dir)):
         writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
-    with writer:
+    with writer, fast_matrix_products():
         for epoch in range(len(history) + 1, trainer.num_epochs + 1):
             if _out_of_patience(history, trainer):
                 break
@@ -120,28 +126,28 @@ def _fit(
             name = f"epoch {epoch}/{trainer.num_epochs}"
             with tqdm(total=task.steps_per_epoch, desc=name, disable=not trainer.progress) as bar:
                 row["train_loss"] = _train_epoch(
-                    task, step_model, optimizer, scheduler, trainer, device, epoch, bar
+                    task, step_model, optimizer, scheduler, average, trainer, device, epoch, bar
                 )
                 row["seconds"] = time.perf_counter() - started
                 _refuse_broken_weights(model, epoch, trainer)
-                row |= task.validate(model)
+                row |= task.validate(kept)
                 bar.set_postfix_str(
                     f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}"
                 )
             history.append(row)
             # The checkpoint comes last: whatever a kill leaves out before it is done once more.
             if _best_epoch(history, trainer.keep_best) == epoch:
-                save_atomically(model.state_dict(), folder / "model.pth")
+                save_atomically(kept.state_dict(), folder / "model.pth")
             with says_where(Path(trainer.tensorboard_dir)):
                 _write_scalars(writer, row)
             if on_epoch is not None:
-                on_epoch(epoch, model)
-            save_training_state(checkpoint, identity, model, optimizer, scheduler, history)
+                on_epoch(epoch, kept)
+            save_training_state(checkpoint, identity, state, optimizer, scheduler, history)
     return TrainingResult(
         history=pd.DataFrame(history, columns=HISTORY_COLUMNS),
         best_epoch=_best_epoch(history, trainer.keep_best),
         model_file=folder / "model.pth",
-        model=model,
+        model=kept,
     )
 
 
@@ -155,6 +161,7 @@ def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
+    average: AveragedModel | None,
     trainer: TrainerConfig,
     device: torch.device,
     epoch: int,
@@ -170,6 +177,8 @@ def _train_epoch(
         total += loss
         unseen.append(loss)
         scheduler.step()
+        if average is not None:
+            average.update_parameters(model)
         if step % 100 == 0 or step == task.steps_per_epoch:  # seldom: it makes a GPU wait
             finite = torch.isfinite(torch.stack(unseen)).tolist()
             if not all(finite):

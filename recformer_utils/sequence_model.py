@@ -1,30 +1,46 @@
 """The sequence model: a target at every position, long histories, output tied to the embeddings."""
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recformer_utils.cross_entropy import full_cross_entropy
 from recformer_utils.evaluation import ScoreFunction
 from recformer_utils.sequences import Sequences
+from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.transformer import Transformer, TransformerConfig
 
 NO_TARGET = -100  # what PyTorch's cross-entropy leaves out
 GAP_BUCKETS = 40  # floor(2 ln(1 + seconds)): the last one holds all gaps of nine years and more
 
 
+Loss = Literal["full", "sampled", "bce", "gbce"]
+GBCE_CALIBRATION = 0.75  # t of Petrov and Macdonald: 0 is plain BCE, 1 undoes the sampling
+
+
 @dataclass(frozen=True)
 class SequenceModelConfig:
-    """Shape of the sequence model."""
+    """Shape of the sequence model, and what it is trained on."""
 
     transformer: TransformerConfig  # context_window_size: the longest history that is read
     previous_gap: bool = False  # the time since the movie before is an input
     next_gap: bool = False  # so is the time until the movie asked for: it must be known
+    pair_gaps: bool = False  # attention sees how long ago a movie was, from the movie asked for
+    # if next_gap, else from the one that looks
+    ratings: bool = False  # what the user gave each movie of the history is an input
+    item_features: int = 0  # columns known of each movie, see `movie_features`; 0: none
     tied_output: bool = True  # the output weights are the movies' embeddings
     output_bias: bool = False  # a score of its own for each movie, whatever the history
+    temperature: float | None = None  # scores are cosines divided by it; None: dot products
+    loss: Loss = "full"  # "full", "sampled", "bce" or "gbce"
+    negatives: int = 1  # movies drawn per step ("sampled", "gbce"); "bce" draws one a position
+    label_smoothing: float = 0.0  # share of the target's probability spread over all movies
 
 
 class SequenceBatch(NamedTuple):
@@ -32,16 +48,20 @@ class SequenceBatch(NamedTuple):
 
     Attributes:
         movie_tokens: int64 (batch, time).
+        ratings: int64 (batch, time), 1 to 5.
         lengths: int64 (batch,), movies in each history.
+        timestamps: int64 (batch, time), seconds since the first movie of each history.
+        next_timestamps: int64 (batch, time), those of the movies after them.
         gaps: int64 (batch, time), bucket of the time between a movie and the one before it.
-        next_gaps: int64 (batch, time), bucket of the time between a movie and the one after it.
         targets: int64 (batch, time), the movie after each; NO_TARGET where there is none to learn.
     """
 
     movie_tokens: torch.Tensor
+    ratings: torch.Tensor
     lengths: torch.Tensor
+    timestamps: torch.Tensor
+    next_timestamps: torch.Tensor
     gaps: torch.Tensor
-    next_gaps: torch.Tensor
     targets: torch.Tensor
 
     def to(self, device: torch.device) -> "SequenceBatch":
@@ -55,81 +75,180 @@ class SequenceModel(nn.Module):
     Padding stands behind the last movie, where causal attention never looks, so no padding mask
     is needed; positions are counted from the newest movie, so the last one is always position 0.
     Sources: Kang and McAuley, Self-Attentive Sequential Recommendation, 2018; tied output: Press
-    and Wolf, Using the Output Embedding to Improve Language Models, 2017.
+    and Wolf, Using the Output Embedding to Improve Language Models, 2017; gaps between pairs as
+    a bias of attention: Zhai et al., Actions Speak Louder than Words (HSTU), 2024.
     """
 
     def __init__(self, config: SequenceModelConfig):
         super().__init__()
         self.config = config
-        width = config.transformer.embedding_dimension
+        width, vocab_size = config.transformer.embedding_dimension, config.transformer.vocab_size
         self.transformer = Transformer(config.transformer)
         self.gap_embedding = nn.Embedding(GAP_BUCKETS, width) if config.previous_gap else None
         self.next_gap_embedding = nn.Embedding(GAP_BUCKETS, width) if config.next_gap else None
-        vocab_size = config.transformer.vocab_size
+        self.rating_embedding = nn.Embedding(6, width) if config.ratings else None
         self.output = None if config.tied_output else nn.Embedding(vocab_size, width)
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if config.output_bias else None
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
+        self.pair_bias = None
+        if config.pair_gaps:  # starts at zero: at first every gap counts the same
+            self.pair_bias = nn.Embedding(GAP_BUCKETS, config.transformer.num_heads)
+            nn.init.zeros_(self.pair_bias.weight)
+        self.feature_embedding = None
+        if config.item_features:
+            self.feature_embedding = nn.Linear(config.item_features, width, bias=False)
+            nn.init.normal_(self.feature_embedding.weight, std=0.02)
+            self.register_buffer("item_features", torch.zeros(vocab_size, config.item_features))
 
     def forward(self, batch: SequenceBatch) -> torch.Tensor:
         """What the model knows after each movie, float (batch, time, embedding)."""
         time = batch.movie_tokens.shape[1]
         ages = batch.lengths[:, None] - 1 - torch.arange(time, device=batch.lengths.device)
-        features = None
+        features = torch.zeros((), device=batch.lengths.device)
+        if self.feature_embedding is not None:
+            features = features + F.embedding(batch.movie_tokens, self._feature_vectors())
+        if self.rating_embedding is not None:
+            features = features + self.rating_embedding(batch.ratings)
         if self.gap_embedding is not None:
-            features = self.gap_embedding(batch.gaps)
+            features = features + self.gap_embedding(batch.gaps)
         if self.next_gap_embedding is not None:
-            next_gaps = self.next_gap_embedding(batch.next_gaps)
-            features = next_gaps if features is None else features + next_gaps
-        return self.transformer(batch.movie_tokens, ages.clamp(min=0), features)
+            waiting = gap_buckets(batch.next_timestamps - batch.timestamps)
+            features = features + self.next_gap_embedding(waiting)
+        bias = None
+        if self.pair_bias is not None:
+            asked = batch.next_timestamps if self.config.next_gap else batch.timestamps
+            passed = gap_buckets(asked[:, :, None] - batch.timestamps[:, None])
+            bias = self.pair_bias(passed).permute(0, 3, 1, 2)  # (batch, heads, time, time)
+        return self.transformer(batch.movie_tokens, ages.clamp(min=0), features, bias)
 
-    @property
+    def _feature_vectors(self) -> torch.Tensor:
+        """What is known of each movie as a vector, float (vocab_size, embedding)."""
+        return self.feature_embedding(self.item_features)
+
     def output_weight(self) -> torch.Tensor:
-        """One vector per movie, their own embeddings when tied: float (vocab_size, embedding)."""
-        table = self.transformer.token_embedding if self.output is None else self.output
-        return table.weight
+        """One vector per movie, what goes in when tied: float (vocab_size, embedding)."""
+        if self.output is not None:
+            weight = self.output.weight
+        else:
+            weight = self.transformer.token_embedding.weight
+            if self.feature_embedding is not None:
+                weight = weight + self._feature_vectors()
+        return weight if self.config.temperature is None else F.normalize(weight, dim=-1)
+
+    def _scaled(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden vectors whose products with `output_weight` are the scores."""
+        temperature = self.config.temperature
+        return hidden if temperature is None else F.normalize(hidden, dim=-1) / temperature
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits over the vocabulary, float (..., vocab_size), from hidden (..., embedding)."""
-        return F.linear(hidden, self.output_weight, self.bias)
+        return F.linear(self._scaled(hidden), self.output_weight(), self.bias)
 
     def loss(self, batch: SequenceBatch) -> torch.Tensor:
-        """Mean cross-entropy over all positions with a target, the softmax over all movies."""
+        """Mean loss over all positions with a target, float ()."""
         learned = batch.targets != NO_TARGET  # (batch, time)
-        hidden = self(batch)[learned]  # (positions, embedding)
-        return full_cross_entropy(hidden, self.output_weight, batch.targets[learned], self.bias)
+        hidden, targets = self._scaled(self(batch)[learned]), batch.targets[learned]
+        weight, config = self.output_weight(), self.config
+        if config.loss != "full":
+            return sampled_loss(hidden, weight, targets, config.loss, config.negatives, self.bias)
+        loss = full_cross_entropy(hidden, weight, targets, self.bias)
+        if config.label_smoothing:
+            # Cross-entropy with the target's share spread evenly, without a second softmax.
+            own = (hidden * weight[targets]).sum(dim=-1).mean()
+            mean = (hidden @ weight.mean(dim=0)).mean()
+            if self.bias is not None:
+                own, mean = own + self.bias[targets].mean(), mean + self.bias.mean()
+            loss = loss + config.label_smoothing * (own - mean)
+        return loss
 
 
-def full_cross_entropy(
+def sampled_loss(
     hidden: torch.Tensor,
     weight: torch.Tensor,
     targets: torch.Tensor,
+    loss: Loss,
+    negatives: int,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``cross_entropy(hidden @ weight.T + bias, targets)``, in chunks where PyTorch can (2.13).
+    """Losses that look at the target and a few other movies drawn at random, float ().
 
-    The whole matrix of logits is larger than everything else in the step together: 16,000
-    positions and 3,706 movies are 240 MB, three times over for its softmax and gradient.
+    ``"bce"``: is this movie the next one, yes or no, for the target and one other movie a
+    position (Kang and McAuley, Self-Attentive Sequential Recommendation, 2018). ``"sampled"``:
+    a softmax over the target and ``negatives`` movies that all positions share. ``"gbce"``: yes
+    or no for the same movies, with the target's probability raised to a power that undoes the
+    overconfidence of sampling (Petrov and Macdonald, gSASRec, 2023).
 
     Args:
         hidden: float (positions, embedding).
-        weight: float (movies, embedding).
+        weight: float (movies, embedding); the last two rows, start and end, are never drawn.
         targets: int64 (positions,).
+        loss: which one.
+        negatives: how many movies are drawn a step.
         bias: float (movies,).
     """
-    if hasattr(F, "linear_cross_entropy"):
-        options = torch.nn.LinearCrossEntropyOptions()
-        return F.linear_cross_entropy(hidden, weight, targets, linear_bias=bias, options=options)
-    return F.cross_entropy(F.linear(hidden, weight, bias), targets)
+    num_movies = len(weight) - 2
+    own = (hidden * weight[targets]).sum(dim=-1)  # (positions,)
+    drawn = torch.randint(
+        num_movies, (len(targets) if loss == "bce" else negatives,), device=hidden.device
+    )
+    if loss == "bce":
+        others = (hidden * weight[drawn]).sum(dim=-1)[:, None]  # (positions, 1)
+        same = (drawn == targets)[:, None]
+    else:
+        others = hidden @ weight[drawn].T  # (positions, negatives)
+        same = drawn == targets[:, None]
+    if bias is not None:
+        own, others = own + bias[targets], others + (
+            bias[drawn][:, None] if loss == "bce" else bias[drawn]
+        )  # fmt: skip
+    own, others = own.float(), others.float().masked_fill(same, float("-inf"))
+    if loss == "sampled":
+        return -torch.cat([own[:, None], others], dim=1).log_softmax(dim=1)[:, 0].mean()
+    power = 1.0
+    if loss == "gbce":
+        rate = min(1.0, negatives / (num_movies - 1))
+        power = rate * (GBCE_CALIBRATION * (1 - 1 / rate) + 1 / rate)
+    return (power * F.softplus(-own) + F.softplus(others).sum(dim=1)).mean()
 
 
 # ---------------------------------------------------------------- from sequences to batches
 
 
-def gap_buckets(seconds: np.ndarray) -> np.ndarray:
+def gap_buckets(seconds: torch.Tensor) -> torch.Tensor:
     """Logarithmic buckets of times, int64, each half as wide again as the one before."""
-    return np.minimum(2 * np.log1p(np.maximum(seconds, 0)), GAP_BUCKETS - 1).astype(np.int64)
+    return (2 * seconds.clamp(min=0).float().log1p()).long().clamp(max=GAP_BUCKETS - 1)
+
+
+def movie_features(movies: pd.DataFrame, metadata: MovieLensMetadata) -> torch.Tensor:
+    """What is known of each movie before anybody watched it.
+
+    Genres (one column each), the year (16 bumps from 1920 to 2000), and the places of the title
+    in the alphabet and of the id in the catalogue, as waves of growing frequency, so that
+    neighbours are alike: MovieLens showed its movies in pages, sorted.
+
+    Args:
+        movies: frame with columns movie_id, title, genres, as `load_movielens` reads it.
+        metadata: the vocabulary.
+
+    Returns:
+        float32 (vocab_size, columns); zeros for the start and the end token.
+    """
+    movies = movies.set_index("movie_id").loc[list(metadata.movie_id_tokens)[:-2]]
+    genres = movies["genres"].str.get_dummies("|").to_numpy(np.float32)
+    year = movies["title"].str.extract(r"\((\d{4})\)\s*$")[0].astype(float)
+    year = year.fillna(year.median()).to_numpy()[:, None]
+    bumps = np.exp(-(((year - np.linspace(1920, 2000, 16)) / 2.4) ** 2) / 2)
+    columns = [genres, bumps]
+    for place in (
+        movies["title"].str.lower().rank(method="first").to_numpy() - 1,
+        np.arange(len(movies)),
+    ):
+        angle = 2 * math.pi * np.outer(place / len(movies), 2.0 ** np.arange(10))
+        columns += [np.sin(angle), np.cos(angle)]
+    known = torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
+    return F.pad(known, (0, 0, 0, metadata.vocab_size - len(known)))
 
 
 def make_batch(
@@ -162,11 +281,15 @@ def make_batch(
     if num_targets is not None:
         learned = inside & (place >= (lengths - num_targets)[:, None])
         targets[learned] = sequences.movie_tokens[following][learned]
+    tokens, start = sequences.movie_tokens, stamps[first][:, None]
+    gaps = torch.from_numpy(stamps[index] - stamps[before])
     return SequenceBatch(
-        movie_tokens=torch.from_numpy(sequences.movie_tokens[index].astype(np.int64)),
+        movie_tokens=torch.from_numpy(tokens[index].astype(np.int64)),
+        ratings=torch.from_numpy(sequences.ratings[index].astype(np.int64)),
         lengths=torch.from_numpy(np.asarray(lengths, dtype=np.int64)),
-        gaps=torch.from_numpy(gap_buckets(stamps[index] - stamps[before])),
-        next_gaps=torch.from_numpy(gap_buckets(stamps[following] - stamps[index])),
+        timestamps=torch.from_numpy(stamps[index] - start),
+        next_timestamps=torch.from_numpy(stamps[following] - start),
+        gaps=gap_buckets(gaps),
         targets=torch.from_numpy(targets),
     )
 

@@ -37,6 +37,19 @@ class TransformerConfig:
             )
 
 
+def _attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout: float, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """Causal attention, float (batch, heads, time, head_dimension)."""
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # On a CPU attention in bfloat16 takes longer than in float32 (benchmarks/README.md).
+        with torch.autocast("cpu", enabled=False):
+            return _attend(q.float(), k.float(), v.float(), dropout, bias)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=bias is None
+    )
+
+
 class CausalMultiHeadAttention(nn.Module):
     """Each position gathers what it needs from itself and the positions before it.
 
@@ -53,7 +66,10 @@ class CausalMultiHeadAttention(nn.Module):
         self.residual_dropout = nn.Dropout(config.dropout_residual)
 
     def forward(
-        self, x: torch.Tensor, return_weights: bool = False
+        self,
+        x: torch.Tensor,
+        return_weights: bool = False,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Mixes the positions of x, each with its past.
 
@@ -61,6 +77,7 @@ class CausalMultiHeadAttention(nn.Module):
             x: float (batch, time, embedding).
             return_weights: also return what was looked at, float (batch, heads, time, time),
                 rows summing to one, dropout left out.
+            bias: added to the scores before the softmax, float (batch, heads, time, time).
         """
         batch, time, embedding = x.shape
         q, k, v = (
@@ -68,14 +85,21 @@ class CausalMultiHeadAttention(nn.Module):
             for part in self.qkv(x).split(embedding, dim=-1)
         )  # each (batch, heads, time, head_dimension)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        if bias is not None:
+            bias = bias.masked_fill(_future(time, x.device), float("-inf"))
+        y = _attend(q, k, v, dropout, bias)
         y = y.transpose(1, 2).reshape(batch, time, embedding)  # heads side by side again
         y = self.residual_dropout(self.out(y))
         if not return_weights:
             return y
         scores = q @ k.transpose(-2, -1) / self.head_dimension**0.5  # (batch, heads, time, time)
-        future = torch.ones(time, time, dtype=torch.bool, device=x.device).triu(1)
-        return y, scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+        scores = scores if bias is None else scores + bias
+        return y, scores.masked_fill(_future(time, x.device), float("-inf")).softmax(dim=-1)
+
+
+def _future(time: int, device: torch.device) -> torch.Tensor:
+    """True where a position (row) would look ahead, bool (time, time)."""
+    return torch.ones(time, time, dtype=torch.bool, device=device).triu(1)
 
 
 class MLP(nn.Module):
@@ -107,9 +131,9 @@ class TransformerEncoderLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(config.embedding_dimension, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """float (batch, time, embedding) -> the same shape."""
-        x = x + self.attention(self.layer_norm1(x))
+    def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """float (batch, time, embedding) -> the same shape; bias as in the attention."""
+        x = x + self.attention(self.layer_norm1(x), bias=bias)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -139,6 +163,7 @@ class Transformer(nn.Module):
         movie_ids: torch.Tensor,
         positions: torch.Tensor | None = None,
         features: torch.Tensor | None = None,
+        attention_bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Embeds the tokens and runs them through the blocks.
 
@@ -148,6 +173,8 @@ class Transformer(nn.Module):
                 when None.
             features: what else is known about each position, added to its embedding, float
                 (batch, time, embedding).
+            attention_bias: added to the scores of attention in all blocks, float (batch, heads,
+                time, time).
 
         Returns:
             float (batch, time, embedding).
@@ -169,5 +196,5 @@ class Transformer(nn.Module):
             x = x + features
         x = self.embedding_dropout(x)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, attention_bias)
         return self.layer_norm(x)

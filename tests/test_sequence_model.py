@@ -1,20 +1,24 @@
 """The sequence model and its batches: nothing lost, nothing doubled, no look ahead."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from recformer_utils.cross_entropy import full_cross_entropy
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
     SequenceModelConfig,
-    full_cross_entropy,
     gap_buckets,
     history_scores,
     make_batch,
+    movie_features,
+    sampled_loss,
     training_batches,
 )
 from recformer_utils.sequences import Sequences
+from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.transformer import TransformerConfig
 
 LENGTHS = np.array([3, 40, 7, 1, 2, 25, 0, 90])
@@ -27,7 +31,7 @@ def sequences():
     size = LENGTHS.sum()
     return Sequences(
         movie_tokens=generator.integers(0, VOCABULARY - 2, size).astype(np.int32),
-        ratings=np.ones(size, dtype=np.int8),
+        ratings=generator.integers(1, 6, size).astype(np.int8),
         timestamps=np.sort(generator.integers(0, 10_000_000, size)),
         offsets=np.concatenate([[0], LENGTHS.cumsum()]),
     )
@@ -65,8 +69,11 @@ def test_a_target_is_the_movie_that_follows(sequences):
     assert batch.movie_tokens[1, :3].tolist() == short[:3].tolist()
     assert batch.targets[1].tolist() == short[1:4].tolist() + [NO_TARGET] * 2
     stamps = sequences.timestamps[sequences.offsets[7] :]
-    assert batch.gaps[0].tolist() == gap_buckets(stamps[10:15] - stamps[9:14]).tolist()
-    assert batch.next_gaps[0].tolist() == gap_buckets(stamps[11:16] - stamps[10:15]).tolist()
+    gaps = torch.from_numpy(stamps[10:15] - stamps[9:14])
+    assert batch.gaps[0].tolist() == gap_buckets(gaps).tolist()
+    assert batch.timestamps[0].tolist() == (stamps[10:15] - stamps[10]).tolist()
+    assert batch.next_timestamps[0].tolist() == (stamps[11:16] - stamps[10]).tolist()
+    assert batch.ratings[0].tolist() == sequences.ratings[sequences.offsets[7] :][10:15].tolist()
     assert batch.gaps[1, 0] == 0  # the first movie of a user has none before it
 
 
@@ -79,17 +86,33 @@ def test_cuts_move_from_epoch_to_epoch_and_repeat_with_the_seed(sequences):
     assert starts(0) != starts(1)
 
 
-@pytest.mark.parametrize("options", [{}, {"previous_gap": True}, {"next_gap": True}])
+INPUTS = [
+    {}, {"previous_gap": True}, {"next_gap": True}, {"pair_gaps": True}, {"ratings": True},
+    {"pair_gaps": True, "next_gap": True},
+]  # fmt: skip
+
+
+def with_pair_bias(network):
+    """The biases of gaps start at zero; here they say something."""
+    if network.pair_bias is not None:
+        torch.nn.init.normal_(network.pair_bias.weight)
+    return network
+
+
+@pytest.mark.parametrize("options", INPUTS)
 def test_the_future_and_the_padding_change_nothing(sequences, options):
-    network = model(**options)
+    network = with_pair_bias(model(**options))
     users, lengths = np.array([7, 2]), np.array([12, 4])
     batch = make_batch(sequences, np.zeros(2, dtype=int), lengths, users)
     with torch.no_grad():
         before = network(batch)
-        later = batch.movie_tokens.clone()
-        later[0, 8:] = (later[0, 8:] + 1) % (VOCABULARY - 2)
-        later[1, 4:] = 7
-        after = network(batch._replace(movie_tokens=later))
+        later = {name: getattr(batch, name).clone() for name in ("movie_tokens", "ratings")}
+        for column, limit in (("movie_tokens", VOCABULARY - 2), ("ratings", 6)):
+            later[column][0, 8:] = (later[column][0, 8:] + 1) % limit
+            later[column][1, 4:] = 3
+        later["timestamps"] = batch.timestamps.clone()
+        later["timestamps"][:, 8:] += 5000
+        after = network(batch._replace(**later))
         alone = network(make_batch(sequences, np.zeros(1, dtype=int), lengths[1:], users[1:]))
     assert torch.allclose(before[0, :8], after[0, :8], atol=1e-6)
     assert not torch.allclose(before[0, 8], after[0, 8], atol=1e-4)
@@ -100,13 +123,119 @@ def test_the_future_and_the_padding_change_nothing(sequences, options):
 def test_the_time_of_the_target_counts_only_where_it_is_declared(sequences):
     users, lengths = np.array([7]), np.array([12])
     batch = make_batch(sequences, np.zeros(1, dtype=int), lengths, users)
-    moved = batch._replace(next_gaps=batch.next_gaps + 1)
+    moved = batch._replace(next_timestamps=batch.next_timestamps + 90_000)
     with torch.no_grad():
-        for options in ({}, {"previous_gap": True}):
-            network = model(**options)
-            assert torch.equal(network(batch), network(moved))
-        network = model(next_gap=True)
-        assert not torch.allclose(network(batch), network(moved), atol=1e-4)
+        for options in INPUTS:
+            network = with_pair_bias(model(**options))
+            same = torch.allclose(network(batch), network(moved), atol=1e-4)
+            assert same != options.get("next_gap", False)
+
+
+def test_gaps_between_pairs_are_a_bias_of_attention(sequences):
+    """The first block's attention, by hand for one position and one head."""
+    network = with_pair_bias(model(pair_gaps=True))
+    batch = make_batch(sequences, np.zeros(1, dtype=int), np.array([9]), np.array([7]))
+    attention = network.transformer.layers[0].attention
+    seen = {}
+    attention.register_forward_hook(
+        lambda _, inputs, kwargs, __: seen.update(x=inputs[0], bias=kwargs["bias"]),
+        with_kwargs=True,
+    )
+    with torch.no_grad():
+        network(batch)
+        _, weights = attention(seen["x"], return_weights=True, bias=seen["bias"])
+        q, k, _ = attention.qkv(seen["x"]).split(16, dim=-1)
+    scores = q[0, 6, 8:] @ k[0, :7, 8:].T / 8**0.5  # head 1 of 2, position 6
+    passed = batch.timestamps[0, 6] - batch.timestamps[0, :7]
+    scores = scores + network.pair_bias.weight[gap_buckets(passed), 1]
+    assert torch.allclose(weights[0, 1, 6, :7], scores.softmax(dim=0), atol=1e-6)
+    assert weights[0, 1, 6, 7:].abs().max() == 0
+
+
+def test_smoothed_loss_is_pytorchs(sequences):
+    for options in ({}, {"output_bias": True}, {"temperature": 0.1}):
+        network = model(label_smoothing=0.2, **options)
+        if network.bias is not None:
+            torch.nn.init.normal_(network.bias)
+        batch = next(iter(training_batches(sequences, LENGTHS, 20, 4, seed=0)))
+        learned = batch.targets != NO_TARGET
+        logits = network.scores(network(batch)[learned])
+        plain = torch.nn.functional.cross_entropy(
+            logits, batch.targets[learned], label_smoothing=0.2
+        )
+        assert network.loss(batch).item() == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_cosine_scores_do_not_depend_on_length():
+    network = model(temperature=0.05)
+    hidden = torch.randn(3, 16)
+    scores = network.scores(hidden)
+    assert torch.allclose(scores, network.scores(7 * hidden), atol=1e-5)
+    assert scores.abs().max() <= 1 / 0.05 + 1e-4
+
+
+def draws(count, seed=3):
+    torch.manual_seed(seed)
+    return torch.randint(VOCABULARY - 2, (count,))
+
+
+@pytest.mark.parametrize("loss", ["bce", "sampled", "gbce"])
+def test_sampled_losses_are_their_formulas(loss):
+    torch.manual_seed(0)
+    hidden, weight, bias = torch.randn(9, 8), torch.randn(VOCABULARY, 8), torch.randn(VOCABULARY)
+    drawn = draws(9 if loss == "bce" else 20)
+    targets = torch.arange(9)
+    targets[2], targets[5] = drawn[2], drawn[5]  # drawn by accident: not a negative there
+    torch.manual_seed(3)
+    ours = sampled_loss(hidden, weight, targets, loss, 20, bias).item()
+    expected = []
+    for row in range(9):
+        scores = (weight @ hidden[row] + bias).double()
+        target = int(targets[row])
+        others = [drawn[row]] if loss == "bce" else drawn
+        others = torch.stack([scores[other] for other in others if other != target] or [scores[0]])
+        if loss == "bce" and drawn[row] == target:
+            others = others[:0]
+        if loss == "sampled":
+            expected.append(others.exp().sum().add(scores[target].exp()).log() - scores[target])
+            continue
+        rate = 20 / (VOCABULARY - 3)
+        power = 1.0 if loss == "bce" else rate * (0.75 * (1 - 1 / rate) + 1 / rate)
+        positive = scores[target].sigmoid() ** power
+        expected.append(-positive.log() - (1 - others.sigmoid()).log().sum())
+    assert ours == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+
+
+def test_what_is_known_of_a_movie():
+    movies = pd.DataFrame(
+        {
+            "movie_id": [3, 5, 9],
+            "title": ["Zebra (1950)", "apple (1951)", "Aardvark (1999)"],
+            "genres": ["Drama|War", "Drama", "Comedy"],
+        }
+    )
+    users = pd.DataFrame({"user_id": [1]})
+    features = movie_features(movies, MovieLensMetadata.from_frames(users, movies))
+    assert features.shape == (5, 3 + 16 + 40)
+    assert features[:3, :3].tolist() == [[0, 1, 1], [0, 1, 0], [1, 0, 0]]  # Comedy, Drama, War
+    year, title = features[:3, 3:19], features[:3, 19:39]
+    assert (year[0] - year[1]).norm() < (year[0] - year[2]).norm() / 2
+    assert title[2].tolist() == [0.0] * 10 + [1.0] * 10  # first in the alphabet, case ignored
+    assert (features[3:] == 0).all()
+
+
+def test_features_of_a_movie_go_in_and_out(sequences):
+    network = model(item_features=3)
+    network.item_features[7] = torch.tensor([1.0, 0.0, 2.0])
+    vector = network.feature_embedding.weight @ network.item_features[7]
+    expected = network.transformer.token_embedding.weight[7] + vector
+    assert torch.allclose(network.output_weight()[7], expected)
+    batch = make_batch(sequences, np.zeros(1, dtype=int), np.array([1]), np.array([7]))
+    batch = batch._replace(movie_tokens=torch.tensor([[7]]))
+    with torch.no_grad():
+        before = network(batch)
+        network.item_features[7] = 0
+        assert not torch.allclose(before, network(batch), atol=1e-4)
 
 
 def test_chunked_loss_is_the_plain_one():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tbparse import SummaryReader
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from recformer_utils import run_record
 from recformer_utils.checkpoints import (
@@ -191,6 +192,36 @@ def test_a_schedule_over_all_epochs_survives_a_kill_and_needs_their_number(confi
         run_model_training(elsewhere(config, tmp_path / "again", **schedule, num_epochs=4))
     resumed = run_model_training(again)
     assert resumed.history["train_loss"].tolist() == whole.history["train_loss"].tolist()
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_average_of_the_weights_is_kept_and_survives_a_kill(config, tmp_path):
+    config["trainer_config"] |= {"average_decay": 0.9, "num_epochs": 2, "keep_best": "NDCG@10"}
+    seen = []
+
+    class Watched(AveragedModel):
+        def update_parameters(self, model):
+            seen.append(next(model.parameters()).detach().clone())
+            super().update_parameters(model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recformer_utils.loop.AveragedModel", Watched)
+        whole = run_model_training(elsewhere(config, tmp_path / "whole"))
+    expected = seen[0]
+    for weights in seen[1:]:
+        expected = 0.9 * expected + 0.1 * weights
+    assert torch.allclose(next(whole.model.parameters()), expected, atol=1e-6)
+    assert not torch.allclose(expected, seen[-1], atol=1e-4)
+
+    def kill(epoch, model):
+        if epoch == 2:
+            raise Killed
+
+    broken = elsewhere(config, tmp_path / "broken")
+    with pytest.raises(Killed):
+        run_model_training(broken, on_epoch=kill)
+    resumed = run_model_training(broken)
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
