@@ -20,7 +20,7 @@ from recformer_utils.checkpoints import (
     save_training_state,
 )
 from recformer_utils.configuration import TrainerConfig
-from recformer_utils.optimization import make_optimizer
+from recformer_utils.optimization import fast_matrix_products, make_optimizer
 
 Model = TypeVar("Model", bound=nn.Module)
 HISTORY_COLUMNS = [
@@ -94,7 +94,7 @@ def fit(
         )
     step_model = torch.compile(model) if trainer.compile else model
     writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
-    with writer:
+    with writer, fast_matrix_products(not trainer.mixed_precision):
         for epoch in range(len(history) + 1, trainer.num_epochs + 1):
             if _out_of_patience(history, trainer):
                 break

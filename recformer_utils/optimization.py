@@ -1,7 +1,8 @@
 """What shapes a training step besides the loss: optimizer, learning-rate schedule, penalties."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -58,11 +59,35 @@ def make_optimizer(
         {"params": others, "weight_decay": 0.0},
     ]
     betas = (0.9, trainer.adam_beta2)
-    optimizer = torch.optim.AdamW(groups, lr=trainer.starting_learning_rate, betas=betas)
+    optimizer = torch.optim.AdamW(
+        groups, lr=trainer.starting_learning_rate, betas=betas, fused=True
+    )
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(trainer, step, steps_per_epoch)
     )
     return optimizer, scheduler
+
+
+@contextlib.contextmanager
+def fast_matrix_products(enabled: bool = True) -> Iterator[None]:
+    """Inside, float32 matrix products on a CPU go to oneDNN, which knows AVX-512 on every x86.
+
+    PyTorch's default, MKL, uses half the width on processors that are not Intel's. The switch is
+    named after bfloat16, which oneDNN uses on processors with AMX only: there, and where PyTorch
+    cannot tell, it stays off, so that products are float32 everywhere. Not for mixed precision,
+    whose float32 attention it slows down (benchmarks/README.md). A GPU is not concerned.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if not enabled or capabilities.get("amx_bf16", True):
+        yield
+        return
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def gradient_step(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recformer_utils.cross_entropy import full_cross_entropy
 from recformer_utils.evaluation import ScoreFunction
 from recformer_utils.sequences import Sequences
 from recformer_utils.transformer import Transformer, TransformerConfig
@@ -99,29 +100,6 @@ class SequenceModel(nn.Module):
         learned = batch.targets != NO_TARGET  # (batch, time)
         hidden = self(batch)[learned]  # (positions, embedding)
         return full_cross_entropy(hidden, self.output_weight, batch.targets[learned], self.bias)
-
-
-def full_cross_entropy(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    targets: torch.Tensor,
-    bias: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """``cross_entropy(hidden @ weight.T + bias, targets)``, in chunks where PyTorch can (2.13).
-
-    The whole matrix of logits is larger than everything else in the step together: 16,000
-    positions and 3,706 movies are 240 MB, three times over for its softmax and gradient.
-
-    Args:
-        hidden: float (positions, embedding).
-        weight: float (movies, embedding).
-        targets: int64 (positions,).
-        bias: float (movies,).
-    """
-    if hasattr(F, "linear_cross_entropy"):
-        options = torch.nn.LinearCrossEntropyOptions()
-        return F.linear_cross_entropy(hidden, weight, targets, linear_bias=bias, options=options)
-    return F.cross_entropy(F.linear(hidden, weight, bias), targets)
 
 
 # ---------------------------------------------------------------- from sequences to batches

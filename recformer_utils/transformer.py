@@ -37,6 +37,15 @@ class TransformerConfig:
             )
 
 
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout: float) -> torch.Tensor:
+    """Causal attention, all float (batch, heads, time, head_dimension); on a CPU never in bfloat16."""
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # On a CPU attention in bfloat16 takes longer than in float32 (benchmarks/README.md).
+        with torch.autocast("cpu", enabled=False):
+            return attend(q.float(), k.float(), v.float(), dropout)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+
+
 class CausalMultiHeadAttention(nn.Module):
     """Each position gathers what it needs from itself and the positions before it.
 
@@ -68,7 +77,7 @@ class CausalMultiHeadAttention(nn.Module):
             for part in self.qkv(x).split(embedding, dim=-1)
         )  # each (batch, heads, time, head_dimension)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        y = attend(q, k, v, dropout)
         y = y.transpose(1, 2).reshape(batch, time, embedding)  # heads side by side again
         y = self.residual_dropout(self.out(y))
         if not return_weights:

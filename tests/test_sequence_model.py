@@ -8,7 +8,6 @@ from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
     SequenceModelConfig,
-    full_cross_entropy,
     gap_buckets,
     history_scores,
     make_batch,
@@ -107,22 +106,6 @@ def test_the_time_of_the_target_counts_only_where_it_is_declared(sequences):
             assert torch.equal(network(batch), network(moved))
         network = model(next_gap=True)
         assert not torch.allclose(network(batch), network(moved), atol=1e-4)
-
-
-def test_chunked_loss_is_the_plain_one():
-    torch.manual_seed(0)
-    hidden = torch.randn(50, 8, requires_grad=True)
-    weight, bias = torch.randn(30, 8, requires_grad=True), torch.randn(30, requires_grad=True)
-    targets = torch.randint(30, (50,))
-    plain = torch.nn.functional.cross_entropy(hidden @ weight.T + bias, targets)
-    ours = full_cross_entropy(hidden, weight, targets, bias)
-    assert ours.item() == pytest.approx(plain.item(), rel=1e-6)
-    for one, other in zip(
-        torch.autograd.grad(plain, (hidden, weight, bias)),
-        torch.autograd.grad(ours, (hidden, weight, bias)),
-        strict=True,
-    ):
-        assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_scores_are_those_of_the_last_movie(sequences):
