@@ -116,7 +116,7 @@ def _fit(
     step_model = torch.compile(model) if trainer.compile else model
     with says_where(Path(trainer.tensorboard_dir)):
         writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
-    with writer, fast_matrix_products():
+    with writer, fast_matrix_products(not trainer.mixed_precision):
         for epoch in range(len(history) + 1, trainer.num_epochs + 1):
             if _out_of_patience(history, trainer):
                 break

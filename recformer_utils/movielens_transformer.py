@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from recformer_utils.cross_entropy import full_cross_entropy
 from recformer_utils.transformer import Transformer, TransformerConfig
 
 
@@ -72,6 +73,27 @@ class MovieLensTransformer(nn.Module):
         """
         return self.score(movie_ids, self.user_embedding(user_ids))
 
+    def loss(
+        self,
+        movie_ids: torch.Tensor,
+        user_ids: torch.Tensor,
+        targets: torch.Tensor,
+        ignore_index: int = -100,
+    ) -> torch.Tensor:
+        """Mean cross-entropy of forward's logits, float (), without ever holding all of them.
+
+        Args:
+            movie_ids: movie tokens, int (batch, window).
+            user_ids: user tokens, int (batch,).
+            targets: movie tokens, int64 (batch,).
+            ignore_index: windows with this target are left out.
+        """
+        *hidden_layers, output = self.output_layer.fc_layers
+        hidden = self._meet(movie_ids, self.user_embedding(user_ids))
+        for layer in hidden_layers:
+            hidden = layer(hidden)
+        return full_cross_entropy(hidden, output.weight, targets, ignore_index=ignore_index)
+
     def score(self, movie_ids: torch.Tensor, user_embeddings: torch.Tensor) -> torch.Tensor:
         """As forward, for users given by their vectors, float (batch, user_embedding).
 
@@ -80,6 +102,10 @@ class MovieLensTransformer(nn.Module):
         Raises:
             ValueError: the window is not full (put start tokens in front of a short history).
         """
+        return self.output_layer(self._meet(movie_ids, user_embeddings))  # (batch, vocab_size)
+
+    def _meet(self, movie_ids: torch.Tensor, user_embeddings: torch.Tensor) -> torch.Tensor:
+        """What the output layer reads, float (batch, window x (embedding + user_embedding))."""
         window = self.config.movie_transformer_config.context_window_size
         if movie_ids.shape[-1] != window:
             raise ValueError(
@@ -91,7 +117,7 @@ class MovieLensTransformer(nn.Module):
             -1, window, -1
         )  # the same user at each position
         both = torch.cat([movies, users], dim=-1)  # (batch, window, embedding + user_embedding)
-        return self.output_layer(both.flatten(start_dim=1))  # (batch, vocab_size)
+        return both.flatten(start_dim=1)
 
 
 def init_weights(model: MovieLensTransformer) -> None:

@@ -69,17 +69,21 @@ def make_optimizer(
 
 
 @contextlib.contextmanager
-def fast_matrix_products() -> Iterator[None]:
+def fast_matrix_products(enabled: bool = True) -> Iterator[None]:
     """Inside, float32 matrix products on a CPU go to oneDNN, which knows AVX-512 on every x86.
 
     PyTorch's default, MKL, uses half the width on processors that are not Intel's. The switch is
-    named after bfloat16, which oneDNN uses on processors with AMX only: there it stays off, so
-    that products are float32 everywhere. Elsewhere than on a CPU nothing changes.
+    named after bfloat16, which oneDNN uses on processors with AMX only: there, and where PyTorch
+    cannot tell, it stays off, so that products are float32 everywhere. Not for mixed precision,
+    whose float32 attention it slows down (benchmarks/README.md). A GPU is not concerned.
     """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if not enabled or capabilities.get("amx_bf16", True):
+        yield
+        return
     matmul = torch.backends.mkldnn.matmul
     before = matmul.fp32_precision
-    if not torch.cpu.get_capabilities().get("amx_bf16", True):
-        matmul.fp32_precision = "bf16"
+    matmul.fp32_precision = "bf16"
     try:
         yield
     finally:

@@ -162,7 +162,8 @@ def run_model_training(
     model = MovieLensTransformer(get_model_config(run, training))
     init_weights(model)
     # The end token says that the log stops, which is no taste to learn.
-    criterion = nn.CrossEntropyLoss(ignore_index=training.metadata.end_token)
+    end_token = training.metadata.end_token
+    criterion = nn.CrossEntropyLoss(ignore_index=end_token)
 
     def batches(epoch: int) -> DataLoader:
         """Shuffled; an epoch draws the same order whether or not the run was resumed."""
@@ -175,6 +176,15 @@ def run_model_training(
         )
 
     def step(model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        if penalty is None and not trainer.compile:  # nobody asks for the logits
+            movies, users, targets = (
+                tensor.to(device, non_blocking=True)
+                for tensor in (batch.movie_tokens, batch.user_tokens, batch.next_movie_tokens)
+            )
+            return gradient_step(
+                lambda: model.loss(movies, users, targets.long(), end_token),
+                model, optimizer, device, trainer.mixed_precision, trainer.max_gradient_norm,
+            )  # fmt: skip
         return train_step(
             batch.movie_tokens, batch.user_tokens, batch.next_movie_tokens,
             model, optimizer, criterion, device,

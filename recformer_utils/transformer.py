@@ -37,14 +37,18 @@ class TransformerConfig:
             )
 
 
-def _attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout: float, bias: torch.Tensor | None
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    dropout: float,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Causal attention, float (batch, heads, time, head_dimension)."""
+    """Causal attention, all float (batch, heads, time, head_dimension); on a CPU never in bfloat16."""
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         # On a CPU attention in bfloat16 takes longer than in float32 (benchmarks/README.md).
         with torch.autocast("cpu", enabled=False):
-            return _attend(q.float(), k.float(), v.float(), dropout, bias)
+            return attend(q.float(), k.float(), v.float(), dropout, bias)
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=bias is None
     )
@@ -87,7 +91,7 @@ class CausalMultiHeadAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         if bias is not None:
             bias = bias.masked_fill(_future(time, x.device), float("-inf"))
-        y = _attend(q, k, v, dropout, bias)
+        y = attend(q, k, v, dropout, bias)
         y = y.transpose(1, 2).reshape(batch, time, embedding)  # heads side by side again
         y = self.residual_dropout(self.out(y))
         if not return_weights:

@@ -13,7 +13,12 @@ from recformer_utils.movielens_transformer import (
     MovieLensTransformerConfig,
     init_weights,
 )
-from recformer_utils.transformer import CausalMultiHeadAttention, Transformer, TransformerConfig
+from recformer_utils.transformer import (
+    CausalMultiHeadAttention,
+    Transformer,
+    TransformerConfig,
+    attend,
+)
 
 POST = {
     "movie_transformer_config": {
@@ -151,6 +156,29 @@ def test_the_first_loss_is_ln_of_the_vocabulary():
     movies, users = torch.randint(3885, (512, 5)), torch.randint(6040, (512,))
     loss = nn.functional.cross_entropy(model(movies, users), torch.randint(3885, (512,)))
     assert abs(loss.item() - math.log(3885)) < 0.05
+
+
+@pytest.mark.parametrize("hidden_sizes", [[16], [], [5, 4]])
+def test_the_loss_is_that_of_the_logits(hidden_sizes):
+    torch.manual_seed(0)
+    model = MovieLensTransformer(MovieLensTransformerConfig(small(), 3, 6, hidden_sizes)).eval()
+    movies, users, targets = (torch.randint(6, shape) for shape in ((9, 4), (9,), (9,)))
+    plain = nn.functional.cross_entropy(model(movies, users), targets, ignore_index=2)
+    ours = model.loss(movies, users, targets, ignore_index=2)
+    torch.testing.assert_close(ours, plain)
+    parameters = list(model.parameters())
+    for one, other in zip(
+        torch.autograd.grad(plain, parameters), torch.autograd.grad(ours, parameters), strict=True
+    ):
+        torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-4)
+
+
+def test_mixed_precision_leaves_attention_in_float32():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 2, 4, 4).bfloat16()
+    plain = attend(q.float(), k.float(), v.float(), dropout=0.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(attend(q, k, v, dropout=0.0), plain)
 
 
 def test_the_user_stands_beside_each_position():

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 
-from recformer_utils.cross_entropy import full_cross_entropy
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
@@ -236,22 +235,6 @@ def test_features_of_a_movie_go_in_and_out(sequences):
         before = network(batch)
         network.item_features[7] = 0
         assert not torch.allclose(before, network(batch), atol=1e-4)
-
-
-def test_chunked_loss_is_the_plain_one():
-    torch.manual_seed(0)
-    hidden = torch.randn(50, 8, requires_grad=True)
-    weight, bias = torch.randn(30, 8, requires_grad=True), torch.randn(30, requires_grad=True)
-    targets = torch.randint(30, (50,))
-    plain = torch.nn.functional.cross_entropy(hidden @ weight.T + bias, targets)
-    ours = full_cross_entropy(hidden, weight, targets, bias)
-    assert ours.item() == pytest.approx(plain.item(), rel=1e-6)
-    for one, other in zip(
-        torch.autograd.grad(plain, (hidden, weight, bias)),
-        torch.autograd.grad(ours, (hidden, weight, bias)),
-        strict=True,
-    ):
-        assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_scores_are_those_of_the_last_movie(sequences):

@@ -1,0 +1,279 @@
+"""Times every stage against the plain way, peers and the machine's limit, side by side in one run.
+
+    python benchmarks/bench.py [--data ml-1m] [--repetitions 5] [--threads 2]   (make bench)
+    python benchmarks/bench.py --short --data sample --output build/short.json  (what a test runs)
+    python benchmarks/bench.py --device cuda                                     (a GPU's rows)
+
+Ours and the plain way take turns; every figure is a median, with its smallest and largest value.
+Peers run in environments of their own, benchmarks/.peers/NAME, made by `make bench`; one that is
+not there is left out of the table. Run it on a machine that does nothing else.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import training_ways as training
+import ways
+from limits import copy_speed, floating_point_operations, matrix_speed
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "benchmarks/results.json"
+PEERS = REPOSITORY / "benchmarks/.peers"
+PEER_NAMES = {"rectools": "RecTools", "recbole": "RecBole"}
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def in_turn(repetitions: int, *functions: Callable[[int], float]) -> list[list[float]]:
+    """Calls the functions in turn with the number of the repetition; their values."""
+    rounds = [[function(number) for function in functions] for number in range(repetitions)]
+    return [list(values) for values in zip(*rounds, strict=True)]
+
+
+def row(
+    name: str,
+    unit: str,
+    ours: list[float],
+    plain: list[float] | None = None,
+    peer: tuple[str, list[float]] | None = None,
+    limit: float | None = None,
+    note: str = "",
+) -> dict[str, Any]:
+    """One line of results.json; a unit that ends with "/s" is better when larger."""
+    faster = (lambda one, other: one / other) if unit.endswith("/s") else lambda one, other: other / one  # fmt: skip
+
+    def ratio(values: list[float] | None) -> float | None:
+        return round(faster(median(ours), median(values)), 2) if values else None
+
+    def median(values: list[float]) -> float:
+        return statistics.median(values)
+
+    def spread(values: list[float] | None) -> list[float] | None:
+        return [_short(min(values)), _short(max(values))] if values else None
+
+    peer_name, peer_values = peer or (None, None)
+    pairs = [faster(one, other) for one, other in zip(ours, plain or [], strict=False)]
+    return {
+        "name": name, "unit": unit,
+        "ours": _short(median(ours)), "ours_spread": spread(ours),
+        "plain": _short(median(plain)) if plain else None, "plain_spread": spread(plain),
+        "peer": _short(median(peer_values)) if peer_values else None,
+        "peer_spread": spread(peer_values), "peer_name": peer_name,
+        "limit": _short(limit) if limit else None,
+        "ratio_to_plain": ratio(plain), "ratio_to_plain_spread": spread(pairs),
+        "ratio_to_peer": ratio(peer_values),
+        "share_of_limit": round(faster(median(ours), limit), 4) if limit else None,
+        "repetitions": len(ours), "note": note,
+    }  # fmt: skip
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def measure(data: ways.Data, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """All rows of a CPU."""
+    import torch
+
+    short, repetitions = arguments.short, arguments.repetitions
+    copy = copy_speed(8 if short else 256)
+    size = 256 if short else 2048
+    single = matrix_speed(torch.float32, size=size)
+    half = matrix_speed(torch.bfloat16, size=size)
+    rows = [row(f"matrix product, {kind}", "GFLOP/s", [speed / 1e9])
+            for kind, speed in (("float32", single), ("bfloat16", half))]  # fmt: skip
+    rows.append(row("memory copy", "GB/s", [copy / 1e9]))
+    for stage in ways.STAGES:
+        rows.append(measure_stage(stage, data, repetitions, copy, single))
+    steps = 3 if short else 60
+    ours, plain = in_turn(
+        repetitions,
+        lambda _: training.window_epoch(data, steps),
+        lambda _: training.window_epoch_plainly(data, steps),
+    )
+    flops = floating_point_operations(training.window_step(data))
+    batches = -(-len(data.dataset) // training.BATCH)
+    rows.append(row(
+        "a training epoch, the post's model", "s", ours, plain, limit=flops * batches / single,
+        note=f"from its start and {steps} of {batches:,} steps of {training.BATCH} windows",
+    ))  # fmt: skip
+    return rows + measure_sequence_model(data, arguments, single, half)
+
+
+def measure_stage(
+    stage: ways.Stage, data: ways.Data, repetitions: int, copy: float, single: float
+) -> dict[str, Any]:
+    """One stage that is timed as a call, after a first one that is not and is compared."""
+    one, other, share = stage.ours(data), stage.plain(data), stage.plain_share(data)
+    if stage.same and not bool((one == other).all() if hasattr(one, "all") else one == other):
+        raise SystemExit(f"{stage.name}: our way and the plain way do not give the same")
+    ours, plain = in_turn(
+        repetitions,
+        lambda _: seconds(lambda: stage.ours(data)),
+        lambda _: seconds(lambda: stage.plain(data)) / share,
+    )
+    limit = None
+    if stage.flops:
+        limit = floating_point_operations(lambda: stage.ours(data)) / single
+    elif stage.bytes_needed:
+        limit = stage.bytes_needed(data) / copy
+    note = f"the plain way from {share:.0%} of the users" if share < 1 else ""
+    return row(stage.name, "s", ours, plain, limit=limit, note=note)
+
+
+def measure_sequence_model(
+    data: ways.Data, arguments: argparse.Namespace, single: float, half: float
+) -> list[dict[str, Any]]:
+    """The sequence model in float32 and in mixed precision, beside both peers."""
+    repetitions, steps = arguments.repetitions, 2 if arguments.short else 12
+    model = training.sequence_model(data)
+    training.sequence_speed(data, model, 2, 0, False)  # warm-up
+    values = in_turn(
+        repetitions,
+        lambda n: training.sequence_speed(data, model, steps, n, False),
+        lambda n: training.sequence_speed(data, model, steps, n, True),
+        lambda n: training.sequence_speed_plainly(data, model, 1 if arguments.short else 3, n),
+    )
+    step, positions = training.sequence_step(data, model)
+    flops = floating_point_operations(step) / positions
+    plain, rows = values[2], []
+    for precision, ours, speed, peer_precision in (
+        ("float32", values[0], single, "32-true"),
+        ("mixed precision", values[1], half, "bf16-mixed"),
+    ):
+        found = {} if arguments.short else peer_speeds(data, peer_precision, arguments)
+        for peer in found.items() or [None]:
+            rows.append(row(
+                f"training the sequence model, {precision}", "positions/s", ours, plain, peer,
+                speed / flops,
+                f"{steps} of {len(training.epoch_batches(data))} batches; real positions only"
+                + ("; RecBole learns one target a history" if peer and peer[0] == "RecBole" else ""),
+            ))  # fmt: skip
+    return rows
+
+
+def peer_speeds(
+    data: ways.Data, precision: str, arguments: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Positions a second of each peer that is installed; says which is not."""
+    found = {}
+    for folder, name in PEER_NAMES.items():
+        python = PEERS / folder / "bin/python"
+        if not python.exists():
+            print(f"{name} is left out: `make bench` installs it into {PEERS.name}/{folder}")
+            continue
+        command = [python, REPOSITORY / f"benchmarks/peers/{folder}_sasrec.py"]
+        command += [data.folder / "ratings.dat", precision, arguments.repetitions, 3]
+        threads = {"OMP_NUM_THREADS": str(arguments.threads)}
+        done = subprocess.run(
+            [str(part) for part in command], env={**os.environ, **threads},
+            capture_output=True, text=True, cwd=PEERS,
+        )  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"{name} stopped with an error:\n{done.stderr[-2000:]}")
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the figures."""
+    from importlib.metadata import version
+
+    names = ("torch", "numpy", "pandas")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown, for the terminal and for the README."""
+    lines = [
+        "| what | ours | plain way | peer | times faster than plain | than the peer | of the limit |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for line in rows:
+        unit = line["unit"]
+
+        def cell(key: str, line=line, unit=unit) -> str:
+            if line.get(key) is None:
+                return ""
+            low, high = line[f"{key}_spread"]
+            spread = f" [{_figure(low)}, {_figure(high)}]" if low != high else ""
+            who = f"{line['peer_name']} " if key == "peer" else ""
+            return f"{who}{_figure(line[key])}{spread} {unit}"
+
+        spread = line["ratio_to_plain_spread"]
+        ratio = f"**{line['ratio_to_plain']:.1f}**" if line["ratio_to_plain"] else ""
+        ratio += f" [{spread[0]:.1f}, {spread[1]:.1f}]" if spread else ""
+        peer = f"**{line['ratio_to_peer']:.1f}**" if line["ratio_to_peer"] else ""
+        share = f"{line['share_of_limit']:.1%}" if line["share_of_limit"] else ""
+        cells = [line["name"], cell("ours"), cell("plain"), cell("peer"), ratio, peer, share]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="auto", help="auto, sample, ml-1m or a folder")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for PyTorch")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--short", action="store_true", help="a few steps, no peers: a test")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    from gpu import gpu_rows, no_gpu_rows
+    from series import machine
+
+    from recformer_utils.checkpoints import replacing
+
+    data = ways.load(arguments.data)
+    print(f"{data.movielens}; {arguments.repetitions} repetitions, {arguments.threads} threads")
+    if arguments.device == "cuda":
+        rows = gpu_rows(data, torch.device("cuda"), arguments.repetitions)
+    else:
+        rows = measure(data, arguments)
+    shared = {
+        "data": str(data.movielens).split(":")[0], "threads": arguments.threads,
+        "machine": machine(), "versions": versions(), "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+    rows = [{**line, **shared} for line in rows]
+    if arguments.output.exists():  # a GPU's rows and a CPU's stand beside each other
+        mine = {line["name"] for line in rows}
+        kept = [r for r in json.loads(arguments.output.read_text()) if r["device"] != arguments.device and r["name"] not in mine]  # fmt: skip
+    else:
+        kept = [] if arguments.device == "cuda" else [{**r, **shared} for r in no_gpu_rows()]
+    for line in rows:
+        line["device"] = arguments.device
+    everything = sorted(kept + rows, key=lambda line: line["device"])
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(arguments.output, mode=0o644) as file:
+        file.write((json.dumps(everything, indent=1) + "\n").encode())
+    print(table(rows))
+    print(f"{shared['machine']}; {shared['versions']}; {shared['date']}")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(REPOSITORY / "tools"))
+    main()
