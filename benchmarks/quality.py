@@ -27,16 +27,16 @@ from recformer_utils.baselines import distance_counts, score_function
 from recformer_utils.checkpoints import load_weights
 from recformer_utils.configuration import TrainerConfig, choose_device
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
-from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
+from recformer_utils.loop import TrainingResult
 from recformer_utils.movielens import MovieLens, load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer
-from recformer_utils.optimization import gradient_step
 from recformer_utils.sequence_model import (
+    Questions,
     SequenceModel,
     SequenceModelConfig,
     history_scores,
     movie_features,
-    training_batches,
+    train_sequence_model,
 )
 from recformer_utils.sequences import (
     Sequences,
@@ -130,15 +130,6 @@ ROWS = {
 
 
 @dataclass(frozen=True)
-class Questions:
-    """Who is asked for which movie: user tokens, histories' ends and targets, (users,) each."""
-
-    users: np.ndarray
-    ends: np.ndarray
-    targets: np.ndarray
-
-
-@dataclass(frozen=True)
 class Data:
     """Sequences, what of them is training, and the questions of validation and test."""
 
@@ -200,38 +191,10 @@ def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -
     model = SequenceModel(config)
     if row.features:
         model.item_features.copy_(features)
-    model.to(device)
-
-    def batches(epoch: int):
-        return training_batches(
-            data.sequences, data.train_lengths, row.length, trainer.batch_size,
-            epoch_seed(trainer, epoch), row.overlap,
-        )  # fmt: skip
-
-    def step(model, batch, optimizer):
-        batch = batch.to(device)
-        return gradient_step(
-            lambda: model.loss(batch), model, optimizer, device,
-            trainer.mixed_precision, trainer.max_gradient_norm,
-        )  # fmt: skip
-
-    def validate(model):
-        score = history_scores(
-            model, data.sequences, data.validation.users, data.validation.ends, device
-        )
-        logits = all_scores(score, data.validation)
-        targets = torch.from_numpy(data.validation.targets).long()
-        metrics = metrics_from_ranks(ask(logits.__getitem__, data, data.validation))
-        return {
-            "validation_loss": torch.nn.functional.cross_entropy(logits, targets).item(),
-            "HR@10": metrics.hit_rate,
-            "NDCG@10": metrics.ndcg,
-        }
-
-    steps = len(batches(1))
-    settings = {"row": row_hash(row)}
-    task = Task(model, batches, steps, step, validate, settings)
-    return fit(task, trainer, device, lambda epoch, model: print(f"epoch {epoch}", flush=True))
+    return train_sequence_model(
+        model.to(device), data.sequences, data.train_lengths, data.validation, trainer,
+        row.overlap, {"row": row_hash(row)}, lambda epoch, _: print(f"epoch {epoch}", flush=True),
+    )  # fmt: skip
 
 
 def ask(score: ScoreFunction, data: Data, questions: Questions) -> torch.Tensor:

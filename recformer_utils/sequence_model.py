@@ -1,8 +1,9 @@
 """The sequence model: a target at every position, long histories, output tied to the embeddings."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recformer_utils.configuration import TrainerConfig
 from recformer_utils.cross_entropy import full_cross_entropy
-from recformer_utils.evaluation import ScoreFunction
+from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
+from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
+from recformer_utils.optimization import gradient_step
 from recformer_utils.sequences import Sequences
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.transformer import Transformer, TransformerConfig
@@ -375,3 +379,72 @@ def history_scores(
             return model.scores(hidden).float().cpu()
 
     return score
+
+
+# ---------------------------------------------------------------- training
+
+
+class Questions(NamedTuple):
+    """Who is asked for which movie: user tokens, lengths of histories, targets; (users,) each."""
+
+    users: np.ndarray
+    ends: np.ndarray
+    targets: np.ndarray
+
+
+def train_sequence_model(
+    model: SequenceModel,
+    sequences: Sequences,
+    train_lengths: np.ndarray,
+    validation: Questions,
+    trainer: TrainerConfig,
+    overlap: int = 0,
+    settings: dict[str, Any] | None = None,
+    on_epoch: Callable[[int, nn.Module], None] | None = None,
+) -> TrainingResult[SequenceModel]:
+    """Trains on the first movies of every user, asks for one more after each epoch.
+
+    Args:
+        model: on the device where it is trained.
+        sequences: the users' interactions.
+        train_lengths: int (num_users,), how many movies of each user are training.
+        validation: what is asked after each epoch.
+        trainer: how to train; ``model_dir`` receives model.pth and a checkpoint to resume from.
+        overlap: see `training_batches`.
+        settings: what else decides the numbers, so that a checkpoint of another run is refused.
+        on_epoch: called after each epoch with its number and the model.
+    """
+    device = next(model.parameters()).device
+    length = model.config.transformer.context_window_size
+    targets = torch.from_numpy(validation.targets).long()
+
+    def batches(epoch: int) -> list[SequenceBatch]:
+        seed = epoch_seed(trainer, epoch)
+        return training_batches(sequences, train_lengths, length, trainer.batch_size, seed, overlap)
+
+    def step(model: nn.Module, batch: SequenceBatch, optimizer: torch.optim.Optimizer):
+        batch = batch.to(device)
+        return gradient_step(
+            lambda: model.loss(batch), model, optimizer, device,
+            trainer.mixed_precision, trainer.max_gradient_norm,
+        )  # fmt: skip
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        score = history_scores(model, sequences, validation.users, validation.ends, device)
+        losses = []
+
+        def watched(rows: torch.Tensor) -> torch.Tensor:
+            logits = score(rows)
+            losses.append(F.cross_entropy(logits, targets[rows], reduction="sum").item())
+            return logits
+
+        metrics = metrics_from_ranks(evaluate_ranking(watched, sequences, *validation))
+        return {
+            "validation_loss": sum(losses) / len(targets),
+            "HR@10": metrics.hit_rate,
+            "NDCG@10": metrics.ndcg,
+        }
+
+    shape = {"model": repr(model.config), "overlap": overlap, **(settings or {})}
+    task = Task(model, batches, len(batches(1)), step, validate, shape)
+    return fit(task, trainer, device, on_epoch)
