@@ -46,6 +46,19 @@ test-unit: setup
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
 
+# The parts of test-unit that kill commands and feed readers with garbage, by themselves.
+test-faults: setup
+	$(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz -n $(JOBS) --dist loadscope
+
+# The same with every kill there is and 27,000 inputs; about half an hour on two cores.
+test-nightly: $(SITE_READY)
+	RECFORMER_FAULTS=long $(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz \
+		tests/site/test_site_killed.py --hypothesis-profile=nightly -rs
+
+# The notebooks part in other orders, threads, places; hours. PASSES="order two" takes some of them.
+test-everywhere: setup
+	$(BIN)/python tests/everywhere.py $(PASSES)
+
 test-notebooks: setup
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		-n $(JOBS) --dist loadscope notebooks
