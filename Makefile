@@ -4,6 +4,7 @@
 # make demo   build the recommender page (site/demo/dist)
 # make publish  execute on MovieLens-1M and store the outputs in notebooks/
 # make site   the series as a blog, site/_build/html      make posts   as posts for Jekyll, build/posts
+# make check  what is wrong with this installation        make audit   known vulnerabilities (network)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,11 +18,12 @@ JOBS ?= 2
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-notebooks test-site test-demo test-realdata lab data \
-	site demo posts publish refresh clean
+.PHONY: help setup run test test-unit test-faults test-nightly test-everywhere test-notebooks \
+	test-site test-demo test-realdata lab data check site demo posts publish refresh clean \
+	lock audit licences
 
 help:
-	@sed -n 's/^# //p' Makefile | head -6
+	@sed -n 's/^# //p' Makefile | head -7
 
 setup: $(READY)
 
@@ -29,7 +31,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up .venv (a few minutes the first time; PyTorch is the large part)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $(READY)
@@ -43,6 +45,19 @@ test-unit: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
+
+# The parts of test-unit that kill commands and feed readers with garbage, by themselves.
+test-faults: setup
+	$(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz -n $(JOBS) --dist loadscope
+
+# The same with every kill there is and 27,000 inputs; about half an hour on two cores.
+test-nightly: $(SITE_READY)
+	RECFORMER_FAULTS=long $(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz \
+		tests/site/test_site_killed.py --hypothesis-profile=nightly -rs
+
+# The notebooks part in other orders, threads, places; hours. PASSES="order two" takes some of them.
+test-everywhere: setup
+	$(BIN)/python tests/everywhere.py $(PASSES)
 
 test-notebooks: setup
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
@@ -60,6 +75,9 @@ lab: setup
 
 data: setup
 	$(BIN)/python -m recformer_utils.movielens
+
+check: setup
+	$(BIN)/python -m recformer_utils.check
 
 demo: $(DEMO_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/demo.py --data $(DATA)
@@ -88,6 +106,26 @@ site: $(SITE_READY) $(DEMO_READY)
 
 posts: $(SITE_READY)
 	$(BIN)/python tools/posts.py
+
+# The supply chain. All three need the package index; audit also asks its list of vulnerabilities,
+# and fails where it cannot.
+SUPPLY := build/supply
+SUPPLY_READY := $(SUPPLY)/.ready
+
+$(SUPPLY_READY): tools/requirements.txt
+	$(PYTHON) -m venv --clear $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip install --disable-pip-version-check --quiet -r tools/requirements.txt
+	@touch $(SUPPLY_READY)
+
+lock: $(SUPPLY_READY)
+	$(SUPPLY)/bin/uv pip compile requirements.txt --output-file requirements.lock --quiet --generate-hashes \
+		--universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
+
+audit: $(SUPPLY_READY)
+	$(SUPPLY)/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict
+
+licences: $(SUPPLY_READY)
+	$(SUPPLY)/bin/python tools/licences.py
 
 clean:
 	rm -rf build site/_build site/demo/dist

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +17,7 @@ LOCK = ".lock"  # stays in the folder; the hold on it ends with the process, how
 CANNOT_WRITE = {
     errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS,
 }  # fmt: skip
+_OWN: dict[Path, FileLock] = {}  # folders that this process keeps until it ends
 
 
 class NotWrittenError(OSError):
@@ -103,3 +106,33 @@ def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def own_folder(folder: Path) -> Path:
+    """An empty folder that no other process writes to before this one has ended.
+
+    Args:
+        folder: the one wished for. It is emptied; while another process has it (the same notebook,
+            opened twice), folder-2 is taken instead, or folder-3, and so on.
+
+    Raises:
+        NotWrittenError: the folder may not be written to, or the disk is full.
+    """
+    for number in count(1):
+        chosen = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with says_where(chosen):
+            chosen.mkdir(parents=True, exist_ok=True)
+            lock = _OWN.get(chosen.resolve()) or FileLock(chosen / LOCK)
+            if not lock.is_locked:
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    continue
+            _OWN[chosen.resolve()] = lock
+            for path in chosen.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
+        return chosen
+    raise AssertionError("unreachable: there is always a next number")

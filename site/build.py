@@ -21,7 +21,10 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import post_data  # noqa: E402
 from check import check  # noqa: E402
 
+from recformer_utils.files import InUseError, NotWrittenError, exclusive  # noqa: E402
+
 BUILD = SITE / "_build"
+NEW, OLD = BUILD / "new", BUILD / "old"  # NEW becomes HTML when it is whole, HTML becomes OLD
 SOURCE = BUILD / "source"
 STATIC = BUILD / "static"
 HTML = BUILD / "html"
@@ -121,20 +124,33 @@ def stage() -> None:
 
 
 def main() -> int:
-    started = time.perf_counter()
     try:
-        stage()
-    except post_data.PostDataError as error:
+        with exclusive(BUILD, "a build of the site"):
+            return build()
+    except (InUseError, NotWrittenError, post_data.PostDataError) as error:
         print(error)
         return 1
+
+
+def build() -> int:
+    """Builds beside what is there, which gives way to what is new only when that is whole."""
+    from sphinx.cmd.build import main as sphinx
+
+    started = time.perf_counter()
+    stage()
     # From nothing: every page lists the others, so a page left over from before may be wrong.
-    shutil.rmtree(HTML, ignore_errors=True)
-    command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", "html"]
-    command += ["-c", str(SITE), "-d", str(BUILD / "doctrees"), str(SOURCE), str(HTML)]
-    if code := subprocess.run(command).returncode:
+    shutil.rmtree(NEW, ignore_errors=True)
+    options = ["-E", "-W", "--keep-going", "-q", "-b", "html", "-c", str(SITE)]
+    # Within this process: one of its own would go on writing after a kill of this one.
+    if code := sphinx([*options, "-d", str(BUILD / "doctrees"), str(SOURCE), str(NEW)]):
         return code
     if demo := find_demo():
-        shutil.copytree(demo, HTML / "demo")
+        shutil.copytree(demo, NEW / "demo")
+    shutil.rmtree(OLD, ignore_errors=True)
+    if HTML.exists():
+        HTML.rename(OLD)
+    NEW.rename(HTML)
+    shutil.rmtree(OLD, ignore_errors=True)
     problems = check(HTML, post_data.settings()["url"])
     print("\n".join(problems))
     pages = len(list(HTML.rglob("*.html")))

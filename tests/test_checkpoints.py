@@ -1,7 +1,9 @@
 """Checkpoints are whole or absent, hold no code, and say why they do not fit."""
 
+import io
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from torch import nn
 from recformer_utils.checkpoints import (
     CheckpointError,
     load_checkpoint,
+    load_training_state,
     load_weights,
     save_atomically,
+    save_training_state,
 )
 
 
@@ -54,3 +58,75 @@ def test_other_shape_is_named_and_compiled_names_load(tmp_path):
     assert torch.equal(load_weights(nn.Linear(3, 2), path).weight, model.weight)
     with pytest.raises(CheckpointError, match=r"weight is \(2, 3\), the model has \(2, 4\)"):
         load_weights(nn.Linear(4, 2), path)
+
+
+def test_one_changed_bit_of_a_weight_is_noticed(tmp_path):
+    """PyTorch's own reader skips the checksums and loads it."""
+    path, model = tmp_path / "model.pth", nn.Linear(50, 50)
+    save_atomically(model.state_dict(), path)
+    content = bytearray(path.read_bytes())
+    place = content.index(model.weight.detach().numpy().tobytes()[:64])
+    content[place + 9] ^= 1
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path, weights_only=True)["weight"], model.weight)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_weights(nn.Linear(50, 50), path)
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
+    whole, path = io.BytesIO(), tmp_path / "bomb.pth"
+    torch.save({"weight": torch.zeros(5_000_000)}, whole)
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+    assert path.stat().st_size < 50_000
+    with pytest.raises(CheckpointError, match="unpack to more than they take"):
+        load_checkpoint(path)
+
+
+def test_the_old_format_is_refused(tmp_path):
+    """It takes memory as its own words demand, before anything is checked."""
+    path = tmp_path / "old.pth"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("weights", [{1: torch.ones(2)}, {"weight": 3}, [torch.ones(2)], {}])
+def test_what_is_no_state_of_a_model_is_refused(tmp_path, weights):
+    path = tmp_path / "model.pth"
+    save_atomically(weights, path)
+    with pytest.raises(CheckpointError, match=r"state_dict|weight is missing"):
+        load_weights(nn.Linear(3, 2), path)
+
+
+def test_whole_numbers_are_no_weights(tmp_path):
+    path = tmp_path / "model.pth"
+    save_atomically({"weight": torch.ones(2, 3, dtype=torch.int64), "bias": torch.ones(2)}, path)
+    with pytest.raises(
+        CheckpointError, match=r"weight is torch\.int64, the model has torch\.float32"
+    ):
+        load_weights(nn.Linear(3, 2), path)
+
+
+def parts():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    return model, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+
+
+@pytest.mark.parametrize("broken", ["model", "optimizer", "scheduler", "config", "history"])
+def test_a_state_that_fits_in_part_changes_nothing(tmp_path, broken):
+    path, before = tmp_path / "checkpoint.pth", parts()
+    save_training_state(path, {"seed": 0}, *before, [{"epoch": 1}])
+    state = load_checkpoint(path)
+    state[broken] = {"param_groups": [], "state": {}} if broken in ("model", "optimizer") else 3
+    save_atomically(state, path)
+    into = parts()
+    weights = {name: tensor.clone() for name, tensor in into[0].state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"does not fit this run|not a checkpoint of a training"
+    ):
+        load_training_state(path, {"seed": 0}, *into)
+    for name, tensor in into[0].state_dict().items():
+        assert torch.equal(tensor, weights[name])

@@ -1,5 +1,6 @@
 """The download of MovieLens-1M, against a server of our own that fails in every way."""
 
+import io
 import stat
 import zipfile
 from pathlib import Path
@@ -219,3 +220,37 @@ def test_the_command_prints_the_summary_or_the_reason(server, tmp_path, monkeypa
     server.answers = [404]
     with pytest.raises(SystemExit, match="404 Not Found"):
         movielens.main()
+
+
+def test_a_server_that_sends_without_end_is_cut_off(server, tmp_path):
+    server.answers = ["endless"]
+    with pytest.raises(DownloadError, match="sent more than 16,777,216 bytes"):
+        download(server, tmp_path / "ml-1m")
+    assert server.requests == 1
+    assert server.sent < 2 * movielens.LARGEST_ARCHIVE_BYTES + 2**23  # what was under way included
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bomb_is_refused_by_its_ratio(server, tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in GOOD_MEMBERS.items():
+            opened.writestr(name, bytes(30_000_000) if name.endswith("ratings.dat") else content)
+    server.body = buffer.getvalue()
+    refused = r"ratings.dat would have 30,000,000 bytes, out of [\d,]+ in the archive"
+    with pytest.raises(DownloadError, match=refused):
+        download_movielens(tmp_path / "ml-1m", server.url, sha256(server.body))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_download_left_is_cleared_away(server, tmp_path):
+    scratch = tmp_path / ".ml-1m-download"
+    (scratch / "ml-1m").mkdir(parents=True)
+    (scratch / "ml-1m.zip").write_bytes(GOOD[:50])
+    (scratch / "ml-1m/users.dat").write_bytes(b"1::")
+    folder = download(server, tmp_path / "ml-1m")
+    assert contents(folder) == FILES
+    scratch.mkdir()  # killed when all was done but this
+    download(server, folder)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert server.requests == 1

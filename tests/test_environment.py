@@ -1,9 +1,12 @@
-"""requirements.txt and environment.yml hold the same set, and every line says what it is for."""
+"""requirements.txt, environment.yml, requirements.lock and the licences agree with each other."""
 
-from importlib.metadata import version
+import re
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import yaml
+from licences import locked, normal
+from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LINES = [
@@ -30,3 +33,50 @@ def test_what_is_installed_is_what_is_pinned():
     for requirement in REQUIREMENTS:
         name, pinned = requirement.split("==")
         assert version(name).split("+")[0] == pinned
+
+
+LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+
+
+def test_the_lock_pins_what_requirements_txt_asks_for():
+    versions = locked(LOCK)
+    for requirement in REQUIREMENTS:
+        name, pinned = requirement.split("==")
+        assert versions[normal(name)] == [pinned], "run make lock"
+
+
+def test_each_locked_package_has_hashes_and_no_address():
+    assert "://" not in LOCK
+    assert not re.search(r"/(home|root|work|Users|tmp|opt)/", LOCK)
+    blocks = re.split(r"^(?=[A-Za-z0-9])", LOCK, flags=re.MULTILINE)[1:]
+    assert len(blocks) == sum(map(len, locked(LOCK).values()))
+    for block in blocks:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block.splitlines()[0]
+
+
+def test_the_lock_holds_all_that_is_needed_in_versions_that_fit():
+    """From requirements.txt along the metadata of what is installed here."""
+    versions = locked(LOCK)
+    wanted, seen = [Requirement(requirement) for requirement in REQUIREMENTS], set()
+    while wanted:
+        requirement = wanted.pop()
+        key = (normal(requirement.name), frozenset(requirement.extras))
+        pinned = versions.get(key[0], [])
+        assert any(map(requirement.specifier.contains, pinned)), f"{requirement}: run make lock"
+        if key in seen:
+            continue
+        seen.add(key)
+        for line in requires(requirement.name) or []:
+            needed = Requirement(line)
+            extras = requirement.extras or {""}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
+                wanted.append(needed)
+    assert len(seen) > 100
+
+
+def test_the_licence_of_each_locked_package_is_listed():
+    page = (REPOSITORY / "docs/licences.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)[2:]
+    assert {name: found.split(", ") for name, found, _ in rows} == locked(LOCK), "run make licences"
+    stated = [words for _, _, words in rows if words.strip() != "not stated in its metadata"]
+    assert len(stated) >= len(rows) - 1

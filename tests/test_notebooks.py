@@ -86,7 +86,38 @@ def test_nothing_of_a_machine_is_stored(path):
             text += json.dumps({k: v for k, v in shown.items() if not k.startswith("image/")})
             assert not re.search(r"/(home|root|work|Users|tmp)/", text)
             assert "Warning" not in text, "mend the cause of the warning"
-            assert not {"application/javascript", "image/svg+xml"} & shown.keys()
+
+
+@every
+def test_no_output_is_a_script(path):
+    assert series.active_outputs(read(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("mime", "content"),
+    [
+        ("text/html", "<table></table><ScRiPt>alert(1)</script>"),
+        ("text/html", "<img src=x onerror = alert(1)>"),
+        ("text/html", "<a href='JavaScript:alert(1)'>here</a>"),
+        ("text/html", "< iframe src=page>"),
+        ("text/markdown", "| a |\n<script src=x>"),
+        ("application/javascript", "alert(1)"),
+        ("image/svg+xml", "<svg/>"),
+        ("application/vnd.jupyter.widget-view+json", {"model_id": "1"}),
+    ],
+)
+def test_an_output_that_is_a_script_is_not_published(mime, content, monkeypatch, tmp_path, capsys):
+    new = nbformat.v4
+    output = new.new_output("display_data", {mime: content})
+    cell = new.new_code_cell("1", outputs=[output], execution_count=1)
+    notebook = new.new_notebook(cells=[new.new_markdown_cell("# 01 · A\n\nB."), cell])
+    path = tmp_path / "01_a.ipynb"
+    path.write_text("before")
+    monkeypatch.setattr(series, "execute", lambda *arguments: notebook)
+    monkeypatch.setattr(series, "NOTEBOOKS", tmp_path)
+    assert series.publish([path], "sample") == 1
+    assert "01_a.ipynb: nothing was stored, cell 1 holds" in capsys.readouterr().out
+    assert path.read_text() == "before"
 
 
 @every

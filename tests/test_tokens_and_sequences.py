@@ -64,6 +64,14 @@ def test_titles_are_found(typed, found):
     assert find_movies(typed, MOVIES)["movie_id"].iloc[0] == found
 
 
+def test_a_title_as_long_as_a_book_is_answered_at_once():
+    movies = load_movielens("sample").movies
+    with pytest.raises(UnknownIdError) as caught:
+        find_movies("ab" * 100_000, movies)
+    assert len(str(caught.value)) < 600
+    assert find_movies("", movies.head(0)).empty
+
+
 def test_a_title_that_matches_nothing_names_the_nearest():
     with pytest.raises(UnknownIdError, match=r"no movie is called 'zzzz'.*nearest titles"):
         find_movies("zzzz", MOVIES)

@@ -27,8 +27,12 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageChops
 from tqdm import tqdm
 
-from recformer_utils.files import replacing
-from recformer_utils.movielens import load_movielens
+from recformer_utils.files import InUseError, NotWrittenError, exclusive, replacing
+from recformer_utils.movielens import (
+    MovieLensFormatError,
+    MovieLensNotFoundError,
+    load_movielens,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -36,6 +40,19 @@ BUILD = REPOSITORY / "build"
 README = REPOSITORY / "README.md"
 MEASURE_PEAK = "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss"
 NO_ALT = "No description has been provided for this image"  # nbconvert's words
+# What could act in a reader's browser; tables and text need none of it.
+ACTIVE = re.compile(
+    r"<\s*(script|iframe|object|embed|form|link|meta|base)\b|javascript:|<[^>]*\son\w+\s*=", re.I
+)
+PLAIN_TYPES = (
+    "text/plain",
+    "text/markdown",
+    "text/html",
+    "text/latex",
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+)
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif")
 
 
@@ -301,6 +318,19 @@ def result_tables(notebook: nbformat.NotebookNode) -> list[str]:
 # ---------------------------------------------------------------- files
 
 
+def active_outputs(notebook: nbformat.NotebookNode) -> list[str]:
+    """Outputs that a published notebook may not carry, in words: scripts, and types unknown here."""
+    found = []
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            for mime, content in output.get("data", {}).items():
+                if mime not in PLAIN_TYPES:
+                    found.append(f"cell {number} holds {mime}")
+                elif mime in ("text/html", "text/markdown") and ACTIVE.search(content):
+                    found.append(f"cell {number} holds {ACTIVE.search(content)[0]!r} in {mime}")
+    return found
+
+
 def write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Validates a notebook and moves it into place in one step."""
     nbformat.validate(notebook)
@@ -390,10 +420,14 @@ def publish(paths: list[Path], data: str) -> int:
         for each in (path, NOTEBOOKS / "solutions" / path.name):
             if each.exists():
                 try:
-                    write_notebook(execute(each, data, title), each)
+                    notebook = execute(each, data, title)
                 except CellExecutionError as error:
                     print(f"\n{each.name} stopped at an error, nothing was stored:\n{error}")
                     return 1
+                if active := active_outputs(notebook):
+                    print(f"\n{each.name}: nothing was stored, {'; '.join(active)}")
+                    return 1
+                write_notebook(notebook, each)
     for path in refresh():
         print(f"regenerated parts of {path.relative_to(REPOSITORY)}")
     return 0
@@ -410,13 +444,19 @@ def main() -> int:
     paths = [p for p in series() if not arguments.only or p.name[:2] in arguments.only]
     if not paths:
         parser.error(f"no notebook has a number in {arguments.only}")
-    if arguments.command == "run":
-        return run(paths, arguments.data or "auto")
-    if arguments.command == "publish":
-        return publish(paths, arguments.data or "ml-1m")
-    for path in refresh():
-        print(f"regenerated parts of {path.relative_to(REPOSITORY)}")
-    return 0
+    stored = (NOTEBOOKS, NOTEBOOKS / "solutions", REPOSITORY)
+    try:
+        with exclusive(BUILD, f"make {arguments.command}, or its like,", *stored):
+            if arguments.command == "run":
+                return run(paths, arguments.data or "auto")
+            if arguments.command == "publish":
+                return publish(paths, arguments.data or "ml-1m")
+            for path in refresh():
+                print(f"regenerated parts of {path.relative_to(REPOSITORY)}")
+            return 0
+    except (InUseError, NotWrittenError, MovieLensFormatError, MovieLensNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """What the harness starts and kills; imported once, before the processes fork."""
 
 import os
+import sys
 from pathlib import Path
 
-import pooch  # noqa: F401  (nor this)
+import nbclient  # noqa: F401  (these, so that no fork has to import them)
+import nbconvert  # noqa: F401
+import pooch  # noqa: F401
 import torch
-from tbparse import SummaryReader  # noqa: F401  (so that no fork has to import it)
+from tbparse import SummaryReader  # noqa: F401
 
 from recformer_utils import movielens
 from recformer_utils.training import run_model_training
@@ -17,6 +20,17 @@ def train(config: dict) -> None:
     """A training as a notebook starts it."""
     torch.set_num_threads(1)
     run_model_training(config)
+
+
+def run_series(repository: Path, command: str) -> None:
+    """`make run` or `make publish`, in a copy of the repository."""
+    os.environ |= {"PYTHONPATH": str(repository), "RECFORMER_DATASET": "sample"}
+    sys.path.insert(0, str(repository / "tools"))
+    import series  # the copy's: it works on the folder that it lies in
+
+    sys.argv = ["series.py", command, "--data", "sample"]
+    if code := series.main():
+        raise SystemExit(code)
 
 
 def download(folder: Path, url: str, sha256: str) -> None:
