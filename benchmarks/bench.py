@@ -29,6 +29,11 @@ from limits import copy_speed, floating_point_operations, matrix_speed
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks/results.json"
 PEERS = REPOSITORY / "benchmarks/.peers"
+# Rows by what stands before the first comma of their name, as the table shows them.
+ORDER = [
+    "matrix product", "memory copy", *(stage.name for stage in ways.STAGES),
+    "a training epoch", "training the sequence model", "training steps on a GPU",
+]  # fmt: skip
 PEER_NAMES = {"rectools": "RecTools", "recbole": "RecBole"}
 
 
@@ -87,43 +92,60 @@ def _short(value: float) -> float:
 
 
 def measure(data: ways.Data, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """All rows of a CPU."""
+    """The rows of a CPU, all or those of the stages asked for, printed as they come."""
     import torch
 
-    short, repetitions = arguments.short, arguments.repetitions
-    copy = copy_speed(8 if short else 256)
-    size = 256 if short else 2048
-    single = matrix_speed(torch.float32, size=size)
-    half = matrix_speed(torch.bfloat16, size=size)
-    rows = [row(f"matrix product, {kind}", "GFLOP/s", [speed / 1e9])
-            for kind, speed in (("float32", single), ("bfloat16", half))]  # fmt: skip
-    rows.append(row("memory copy", "GB/s", [copy / 1e9]))
-    for stage in ways.STAGES:
-        rows.append(measure_stage(stage, data, repetitions, copy, single))
-    steps = 3 if short else 60
+    size = 256 if arguments.short else 2048
+    copy = copy_speed(8 if arguments.short else 256)
+    single, half = (matrix_speed(kind, size=size) for kind in (torch.float32, torch.bfloat16))
+    tasks: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "the machine": lambda: [
+            row("matrix product, float32", "GFLOP/s", [single / 1e9]),
+            row("matrix product, bfloat16", "GFLOP/s", [half / 1e9]),
+            row("memory copy", "GB/s", [copy / 1e9]),
+        ],
+        **{
+            stage.name: lambda stage=stage: [measure_stage(stage, data, arguments, copy, single)]
+            for stage in ways.STAGES
+        },
+        "a training epoch, the post's model": lambda: [measure_epoch(data, arguments, single)],
+        "training the sequence model": lambda: measure_sequence_model(
+            data, arguments, single, half
+        ),
+    }
+    rows = []
+    for name, task in tasks.items():
+        if arguments.only in name:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            rows += task()
+    return rows
+
+
+def measure_epoch(data: ways.Data, arguments: argparse.Namespace, single: float) -> dict[str, Any]:
+    """An epoch of the post's model."""
+    steps = 3 if arguments.short else 60
     ours, plain = in_turn(
-        repetitions,
+        arguments.repetitions,
         lambda _: training.window_epoch(data, steps),
         lambda _: training.window_epoch_plainly(data, steps),
     )
-    flops = floating_point_operations(training.window_step(data))
     batches = -(-len(data.dataset) // training.BATCH)
-    rows.append(row(
-        "a training epoch, the post's model", "s", ours, plain, limit=flops * batches / single,
+    return row(
+        "a training epoch, the post's model", "s", ours, plain,
+        limit=floating_point_operations(training.window_step(data)) * batches / single,
         note=f"from its start and {steps} of {batches:,} steps of {training.BATCH} windows",
-    ))  # fmt: skip
-    return rows + measure_sequence_model(data, arguments, single, half)
+    )  # fmt: skip
 
 
 def measure_stage(
-    stage: ways.Stage, data: ways.Data, repetitions: int, copy: float, single: float
+    stage: ways.Stage, data: ways.Data, arguments: argparse.Namespace, copy: float, single: float
 ) -> dict[str, Any]:
     """One stage that is timed as a call, after a first one that is not and is compared."""
     one, other, share = stage.ours(data), stage.plain(data), stage.plain_share(data)
     if stage.same and not bool((one == other).all() if hasattr(one, "all") else one == other):
         raise SystemExit(f"{stage.name}: our way and the plain way do not give the same")
     ours, plain = in_turn(
-        repetitions,
+        arguments.repetitions,
         lambda _: seconds(lambda: stage.ours(data)),
         lambda _: seconds(lambda: stage.plain(data)) / share,
     )
@@ -178,7 +200,7 @@ def peer_speeds(
             print(f"{name} is left out: `make bench` installs it into {PEERS.name}/{folder}")
             continue
         command = [python, REPOSITORY / f"benchmarks/peers/{folder}_sasrec.py"]
-        command += [data.folder / "ratings.dat", precision, arguments.repetitions, 3]
+        command += [data.folder / "ratings.dat", precision, arguments.repetitions, 2]
         threads = {"OMP_NUM_THREADS": str(arguments.threads)}
         done = subprocess.run(
             [str(part) for part in command], env={**os.environ, **threads},
@@ -238,6 +260,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for PyTorch")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--short", action="store_true", help="a few steps, no peers: a test")
+    parser.add_argument("--only", default="", help="stages whose name has this text")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     import torch
@@ -258,15 +281,13 @@ def main() -> None:
         "data": str(data.movielens).split(":")[0], "threads": arguments.threads,
         "machine": machine(), "versions": versions(), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
-    rows = [{**line, **shared} for line in rows]
-    if arguments.output.exists():  # a GPU's rows and a CPU's stand beside each other
-        mine = {line["name"] for line in rows}
-        kept = [r for r in json.loads(arguments.output.read_text()) if r["device"] != arguments.device and r["name"] not in mine]  # fmt: skip
-    else:
-        kept = [] if arguments.device == "cuda" else [{**r, **shared} for r in no_gpu_rows()]
-    for line in rows:
-        line["device"] = arguments.device
-    everything = sorted(kept + rows, key=lambda line: line["device"])
+    rows = [{**line, **shared, "device": arguments.device} for line in rows]
+    mine = {line["name"] for line in rows}
+    kept = [{**line, **shared} for line in no_gpu_rows()]
+    if arguments.output.exists():  # what this run did not measure stays
+        kept = json.loads(arguments.output.read_text())
+    everything = [line for line in kept if line["name"] not in mine] + rows
+    everything.sort(key=lambda line: (line["device"], ORDER.index(line["name"].split(",")[0])))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(arguments.output, mode=0o644) as file:
         file.write((json.dumps(everything, indent=1) + "\n").encode())

@@ -61,7 +61,7 @@ def order_by_time(ratings: pd.DataFrame, metadata: MovieLensMetadata) -> Sequenc
     user_tokens = metadata.tokenize_users(ratings["user_id"].to_numpy())
     movie_tokens = metadata.tokenize_movies(ratings["movie_id"].to_numpy())
     timestamps = ratings["unix_timestamp"].to_numpy(dtype=np.int64)
-    order = np.lexsort((timestamps, user_tokens))  # by user, then time; lexsort is stable
+    order = _by_user_then_time(user_tokens, timestamps)
     counts = np.bincount(user_tokens, minlength=metadata.num_users)
     return Sequences(
         movie_tokens=movie_tokens[order],
@@ -69,6 +69,16 @@ def order_by_time(ratings: pd.DataFrame, metadata: MovieLensMetadata) -> Sequenc
         timestamps=timestamps[order],
         offsets=np.concatenate([[0], counts.cumsum()]).astype(np.int64),
     )
+
+
+def _by_user_then_time(user_tokens: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+    """Where the rows go, int64 (rows,); rows of one user and second keep their order."""
+    earliest, latest = (timestamps.min(), timestamps.max()) if len(timestamps) else (0, 0)
+    span = int(latest) - int(earliest) + 1
+    if (int(user_tokens.max(initial=0)) + 1) * span >= 2**63:
+        return np.lexsort((timestamps, user_tokens))
+    # Both in one number: one sort instead of two takes half the time.
+    return np.argsort(user_tokens * np.int64(span) + (timestamps - earliest), kind="stable")
 
 
 class Batch(NamedTuple):
@@ -143,13 +153,16 @@ def sliding_windows(
     before = np.cumsum(windows_per_user) - windows_per_user
     number = np.arange(len(user_tokens)) - before[user_tokens]  # 0, 1, ... within the user
     first = starts[user_tokens] + number * window_size
-    window_index = torch.from_numpy(first)[:, None] + torch.arange(sequence_length)
-    target_index = torch.from_numpy(first + sequence_length)
+    first = torch.from_numpy(first)
+    target_index = first + sequence_length
 
     tokens, ratings = torch.from_numpy(tokens), torch.from_numpy(ratings)
+    if len(first) == 0:  # there may be fewer tokens than unfold needs for one window
+        tokens, ratings = tokens.new_zeros(sequence_length), ratings.new_zeros(sequence_length)
+    # unfold copies nothing: of all its windows only those within one user are taken.
     batch = Batch(
-        movie_tokens=tokens[window_index],  # (windows, sequence_length)
-        ratings=ratings[window_index],
+        movie_tokens=tokens.unfold(0, sequence_length, 1)[first],  # (windows, sequence_length)
+        ratings=ratings.unfold(0, sequence_length, 1)[first],
         user_tokens=torch.from_numpy(user_tokens),
         next_movie_tokens=tokens[target_index],  # (windows,)
         next_ratings=ratings[target_index],

@@ -102,11 +102,17 @@ class MovieLensMetadata:
 
 
 def _lookup(ids: Iterable[int], vocabulary: np.ndarray, kind: str) -> np.ndarray:
-    """Position of each id in the sorted vocabulary, by binary search."""
+    """Position of each id in the sorted vocabulary: from a table, by binary search if ids are sparse."""
     ids = np.asarray(ids if hasattr(ids, "__array__") else list(ids), dtype=np.int64)
     if len(vocabulary) == 0:
         raise UnknownIdError(f"the vocabulary has no {kind} at all")
-    positions = np.searchsorted(vocabulary, ids).clip(max=len(vocabulary) - 1)
+    lowest, highest = int(vocabulary[0]), int(vocabulary[-1])
+    if highest - lowest < 10 * len(vocabulary):
+        table = np.zeros(highest - lowest + 1, dtype=np.int32)
+        table[vocabulary - lowest] = np.arange(len(vocabulary))
+        positions = table[ids.clip(lowest, highest) - lowest]
+    else:
+        positions = np.searchsorted(vocabulary, ids).clip(max=len(vocabulary) - 1)
     known = vocabulary[positions] == ids
     if not known.all():
         unknown = int(ids[~known].flat[0])

@@ -212,3 +212,28 @@ def test_movielens_1m_has_982089_windows():
     assert len(training) + len(validation) == 982_089
     assert training.metadata.vocab_size == 3_885
     assert len(training.metadata.user_id_tokens) == 6_040
+
+
+def test_sparse_and_dense_ids_get_the_same_tokens():
+    for ids in (np.arange(3, 300, 2), np.array([1, 5, 10**9, 2**40])):
+        metadata = MovieLensMetadata({}, {**{int(i): n for n, i in enumerate(ids)}, "<start>": 0})
+        metadata.movie_id_tokens["<end>"] = 0
+        asked = np.random.default_rng(0).choice(ids, 50)
+        assert metadata.movie_ids[metadata.tokenize_movies(asked)].tolist() == asked.tolist()
+        for unknown in (ids[0] - 1, ids[0] + 1, ids[-1] + 1):
+            with pytest.raises(UnknownIdError, match=f"movie id {unknown} is not in"):
+                metadata.tokenize_movies([ids[1], unknown])
+
+
+@pytest.mark.parametrize("longest", [100, 2**62])  # of the second, two sorts are needed
+def test_order_is_by_user_then_time_and_ties_keep_theirs(longest):
+    generator = np.random.default_rng(0)
+    users = generator.integers(0, 5, 400)
+    stamps = generator.integers(0, 9, 400) * (longest // 8)
+    movies = np.arange(400)
+    frame = pd.DataFrame(
+        {"user_id": users, "movie_id": movies, "rating": 3, "unix_timestamp": stamps}
+    )
+    metadata = MovieLensMetadata.from_frames(frame.drop_duplicates("user_id"), frame)
+    expected = sorted(range(400), key=lambda i: (users[i], stamps[i], i))
+    assert order_by_time(frame, metadata).movie_tokens.tolist() == expected
