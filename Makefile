@@ -4,6 +4,7 @@
 # make demo   build the recommender page (site/demo/dist)
 # make publish  execute on MovieLens-1M and store the outputs in notebooks/
 # make site   the series as a blog, site/_build/html      make posts   as posts for Jekyll, build/posts
+# make bench  every stage against the plain way and other libraries (ten minutes, a quiet machine)
 # make check  what is wrong with this installation        make audit   known vulnerabilities (network)
 
 PYTHON ?= python3
@@ -20,10 +21,10 @@ TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
 .PHONY: help setup run test test-unit test-faults test-nightly test-everywhere test-notebooks \
 	test-site test-demo test-realdata lab data check site demo posts publish refresh clean \
-	lock audit licences
+	lock audit licences bench
 
 help:
-	@sed -n 's/^# //p' Makefile | head -7
+	@sed -n 's/^# //p' Makefile | head -8
 
 setup: $(READY)
 
@@ -91,6 +92,18 @@ test-demo: $(DEMO_READY)
 
 publish: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py publish
+
+# The peers need old packages, so each has an environment of its own.
+PEERS := benchmarks/.peers
+bench: setup $(PEERS)/rectools/.ready $(PEERS)/recbole/.ready
+	$(BIN)/python benchmarks/bench.py --data $(DATA)
+	$(BIN)/python benchmarks/memory.py --data $(DATA)
+	$(BIN)/python tools/series.py refresh
+
+$(PEERS)/%/.ready: benchmarks/peers/%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	@touch $@
 
 refresh: setup
 	$(BIN)/python tools/series.py refresh

@@ -14,7 +14,6 @@ import datetime
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from typing import Any
 import training_ways as training
 import ways
 from limits import copy_speed, floating_point_operations, matrix_speed
+from table import conditions, row, table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks/results.json"
@@ -48,47 +48,6 @@ def in_turn(repetitions: int, *functions: Callable[[int], float]) -> list[list[f
     """Calls the functions in turn with the number of the repetition; their values."""
     rounds = [[function(number) for function in functions] for number in range(repetitions)]
     return [list(values) for values in zip(*rounds, strict=True)]
-
-
-def row(
-    name: str,
-    unit: str,
-    ours: list[float],
-    plain: list[float] | None = None,
-    peer: tuple[str, list[float]] | None = None,
-    limit: float | None = None,
-    note: str = "",
-) -> dict[str, Any]:
-    """One line of results.json; a unit that ends with "/s" is better when larger."""
-    faster = (lambda one, other: one / other) if unit.endswith("/s") else lambda one, other: other / one  # fmt: skip
-
-    def ratio(values: list[float] | None) -> float | None:
-        return round(faster(median(ours), median(values)), 2) if values else None
-
-    def median(values: list[float]) -> float:
-        return statistics.median(values)
-
-    def spread(values: list[float] | None) -> list[float] | None:
-        return [_short(min(values)), _short(max(values))] if values else None
-
-    peer_name, peer_values = peer or (None, None)
-    pairs = [faster(one, other) for one, other in zip(ours, plain or [], strict=False)]
-    return {
-        "name": name, "unit": unit,
-        "ours": _short(median(ours)), "ours_spread": spread(ours),
-        "plain": _short(median(plain)) if plain else None, "plain_spread": spread(plain),
-        "peer": _short(median(peer_values)) if peer_values else None,
-        "peer_spread": spread(peer_values), "peer_name": peer_name,
-        "limit": _short(limit) if limit else None,
-        "ratio_to_plain": ratio(plain), "ratio_to_plain_spread": spread(pairs),
-        "ratio_to_peer": ratio(peer_values),
-        "share_of_limit": round(faster(median(ours), limit), 4) if limit else None,
-        "repetitions": len(ours), "note": note,
-    }  # fmt: skip
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def measure(data: ways.Data, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -220,39 +179,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown, for the terminal and for the README."""
-    lines = [
-        "| what | ours | plain way | peer | times faster than plain | than the peer | of the limit |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for line in rows:
-        unit = line["unit"]
-
-        def cell(key: str, line=line, unit=unit) -> str:
-            if line.get(key) is None:
-                return ""
-            low, high = line[f"{key}_spread"]
-            spread = f" [{_figure(low)}, {_figure(high)}]" if low != high else ""
-            who = f"{line['peer_name']} " if key == "peer" else ""
-            return f"{who}{_figure(line[key])}{spread} {unit}"
-
-        spread = line["ratio_to_plain_spread"]
-        ratio = f"**{line['ratio_to_plain']:.1f}**" if line["ratio_to_plain"] else ""
-        ratio += f" [{spread[0]:.1f}, {spread[1]:.1f}]" if spread else ""
-        peer = f"**{line['ratio_to_peer']:.1f}**" if line["ratio_to_peer"] else ""
-        share = f"{line['share_of_limit']:.1%}" if line["share_of_limit"] else ""
-        cells = [line["name"], cell("ours"), cell("plain"), cell("peer"), ratio, peer, share]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _figure(value: float) -> str:
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="auto", help="auto, sample, ml-1m or a folder")
@@ -292,7 +218,7 @@ def main() -> None:
     with replacing(arguments.output, mode=0o644) as file:
         file.write((json.dumps(everything, indent=1) + "\n").encode())
     print(table(rows))
-    print(f"{shared['machine']}; {shared['versions']}; {shared['date']}")
+    print(conditions(rows))
 
 
 if __name__ == "__main__":

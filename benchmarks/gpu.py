@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from limits import floating_point_operations, matrix_speed
+from table import row
 from training_ways import BATCH, optimizer_of, window_epoch_plainly, window_step
 from ways import Data
 
@@ -62,8 +63,6 @@ def gpu_rows(
     data: Data, device: torch.device, repetitions: int, steps: int = 2_000
 ) -> list[dict[str, Any]]:
     """Steps a second of each mode, beside the post's loop on the same device."""
-    from bench import row
-
     batches = -(-len(data.dataset) // BATCH)
     model = data.model
     flops = floating_point_operations(window_step(data))
@@ -85,8 +84,6 @@ def _name(mode: str) -> str:
 
 def no_gpu_rows() -> list[dict[str, Any]]:
     """The rows that a GPU would fill, all null."""
-    from bench import row
-
     empty = dict.fromkeys(row("", "s", [1.0]))
     return [
         {**empty, "name": _name(mode), "unit": "steps/s", "repetitions": 0, "device": "cuda",

@@ -157,7 +157,8 @@ def sequence_speed_plainly(data: Data, model: SequenceModel, steps: int, seed: i
     loader: Iterator = iter(DataLoader(padded, SEQUENCE_BATCH, shuffle=True, generator=generator))
     started, positions = time.perf_counter(), 0
     for tokens, lengths, targets in itertools.islice(loader, steps):
-        batch = SequenceBatch(tokens, lengths, tokens, tokens, targets)
+        unread = dict.fromkeys(SequenceBatch._fields, tokens)
+        batch = SequenceBatch(**unread | {"lengths": lengths, "targets": targets})
         optimizer.zero_grad()
         logits = model.scores(model(batch))  # (batch, 200, movies)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET)

@@ -66,7 +66,9 @@ def _loss_and_gradients(ctx, hidden, weight, targets, bias, low, ignore_index):
     bias_gradient = None if bias is None else torch.zeros_like(bias)
     total = torch.zeros((), device=hidden.device)
     chunk = CHUNK_BYTES if hidden.device.type == "cpu" else GPU_CHUNK_BYTES
-    rows = max(1, chunk // (4 * len(weight)))
+    # Each part passes over all weights. With as many rows as these are wide that is paid for,
+    # and the logits take no more memory than the weights, however large the catalogue.
+    rows = max(weight.shape[1], chunk // (4 * len(weight)))
     for start in range(0, len(targets), rows):
         part = slice(start, start + rows)
         states, counted = hidden[part].to(factor.dtype), kept[part, None].to(factor.dtype)
@@ -81,7 +83,11 @@ def _loss_and_gradients(ctx, hidden, weight, targets, bias, low, ignore_index):
         gradients.scatter_add_(1, targets[part], -torch.ones_like(own))
         gradients = gradients.to(factor.dtype)
         hidden_gradient[part] = gradients @ factor * counted
-        weight_gradient += gradients.T @ (states * counted)
+        states = states * counted
+        if low is None:
+            weight_gradient.addmm_(gradients.T, states)
+        else:
+            weight_gradient += gradients.T @ states
         if bias_gradient is not None:
             bias_gradient += (gradients.T @ counted)[:, 0]
     ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient, count)

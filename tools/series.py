@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import html
 import io
+import json
 import os
 import platform
 import re
@@ -147,6 +148,7 @@ def refresh() -> list[Path]:
         text = README.read_text(encoding="utf-8")
         new = fill(text, "series", f"\n{series_table()}\n")
         new = fill(new, "results", f"\n{results()}\n")
+        new = fill(new, "speed", f"\n{speed()}\n")
         if new != text:
             _write(README, new)
             changed.append(README)
@@ -177,6 +179,15 @@ def results() -> str:
         rows.append(f"| {title} | {found} |")
         tables += result_tables(notebook)
     return "\n\n".join([*tables, "\n".join(rows)])
+
+
+def speed() -> str:
+    """For the README: what `make bench` measured last, and on which machine."""
+    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+    from table import conditions, table
+
+    rows = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding="utf-8"))
+    return f"{table(rows)}\n\n{conditions(rows)}"
 
 
 # ---------------------------------------------------------------- execution

@@ -1,0 +1,123 @@
+"""`make bench` on the sample in its short mode, and what is stored of its long one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BENCHMARKS = REPOSITORY / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import gpu  # noqa: E402
+import memory  # noqa: E402
+import series  # noqa: E402
+import table  # noqa: E402
+import torch  # noqa: E402
+import ways  # noqa: E402
+
+FIELDS = {
+    "name", "unit", "ours", "plain", "peer", "limit", "ratio_to_plain", "ratio_to_peer",
+    "share_of_limit", "machine", "date",
+}  # fmt: skip
+
+
+def stored():
+    return json.loads((BENCHMARKS / "results.json").read_text())
+
+
+def check_rows(rows):
+    """The figures of each row agree with each other."""
+    names = [line["name"].split(",")[0] for line in rows]
+    for stage in ways.STAGES:
+        assert stage.name in names
+    assert {"a training epoch", "training the sequence model", "memory copy"} <= set(names)
+    for line in rows:
+        assert line.keys() >= FIELDS
+        if not line["repetitions"]:
+            assert line["ours"] is None
+            assert line["note"]
+            continue
+        low, high = line["ours_spread"]
+        assert 0 < low <= line["ours"] <= high
+        up = line["unit"].endswith("/s")
+        for other, ratio in (("plain", "ratio_to_plain"), ("peer", "ratio_to_peer")):
+            assert (line[other] is None) == (line[ratio] is None)
+            if line[other]:
+                expected = line["ours"] / line[other]
+                expected = expected if up else 1 / expected
+                assert line[ratio] == pytest.approx(expected, rel=0.01, abs=0.01)
+
+
+def test_the_short_run_writes_every_row(tmp_path):
+    output = tmp_path / "short.json"
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "bench.py", "--short", "--data", "sample", "--threads", "1",
+         "--repetitions", "2", "--output", output],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(output.read_text())
+    check_rows(rows)
+    assert all(line["repetitions"] == 2 for line in rows if line["plain"])
+    assert done.stdout.count("\n| ") == len([line for line in rows if line["repetitions"]]) + 2
+
+
+def test_the_stored_run_is_whole():
+    rows = stored()
+    check_rows(rows)
+    for line in rows:
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", line["date"])
+        assert line["machine"]
+        assert line["repetitions"] >= 5 or line["plain"] is None
+    peers = {line["peer_name"] for line in rows}
+    assert {"RecTools", "RecBole"} <= peers
+
+
+def test_the_readme_shows_what_is_stored():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    block = readme.split("<!-- speed -->")[1].split("<!-- /speed -->")[0]
+    assert block.strip() == series.speed(), "run make refresh"
+    assert len(re.findall(r"^\| ", block, re.MULTILINE)) == len(stored()) + 2
+
+
+def test_a_row_compares_in_the_right_direction():
+    line = table.row("a", "s", [2.0, 1.0, 3.0], [8.0, 9.0, 10.0], ("P", [1.0, 1.0, 1.0]), 0.5)
+    assert (line["ratio_to_plain"], line["ratio_to_peer"]) == (4.5, 0.5)
+    assert (line["share_of_limit"], line["ours_spread"]) == (0.25, [1.0, 3.0])
+    assert line["ratio_to_plain_spread"] == [pytest.approx(10 / 3, rel=1e-3), 9.0]
+    line = table.row("a", "positions/s", [300.0], [100.0], limit=600.0)
+    assert (line["ratio_to_plain"], line["share_of_limit"]) == (3.0, 0.5)
+
+
+def test_both_ways_of_evaluating_and_recommending_agree():
+    data = ways.load("sample")
+    assert ways.evaluate(data, 200) == pytest.approx(ways.evaluate_plainly(data, 200))
+    for user in (0, 7, 599):
+        assert ways.recommend(data, user) == ways.recommend_plainly(data, user)
+
+
+def test_the_path_for_a_gpu_runs_where_there_is_none():
+    """Eager on the CPU: the same code that runs on a GPU, without its compiler."""
+    data = ways.load("sample")
+    speed = gpu.resident_steps_per_second(data, torch.device("cpu"), None, 2, mixed=False)
+    assert 0 < speed < 10_000
+    assert [line["ours"] for line in gpu.no_gpu_rows()] == [None] * len(gpu.MODES)
+
+
+def test_the_chunked_loss_needs_less_memory_than_the_full_one():
+    stored = json.loads((BENCHMARKS / "memory.json").read_text())
+    assert set(stored["stages"]) == set(memory.STAGES)
+    added = {
+        (row["loss"], row["movies"]): row["peak_mib"] - row["before_mib"]
+        for row in stored["losses"]
+    }
+    assert added["chunked", 100_000] < added["full", 100_000] / 5
+    assert (BENCHMARKS / "memory.png").stat().st_size > 10_000
+    for kind in ("full", "chunked"):  # and that measurement can be repeated
+        row = memory.in_a_process("--loss", kind, "--movies", 50_000)
+        added[kind] = row["peak_mib"] - row["before_mib"]
+    assert 0 < added["chunked"] < added["full"] / 4

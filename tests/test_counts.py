@@ -1,0 +1,146 @@
+"""A guard against slowness that cannot flake: operations, bytes and calls are counted, not seconds.
+
+The bounds leave a few per cent for other versions of PyTorch. Whoever breaks one on purpose says
+in the commit what it buys.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import training_ways as training  # noqa: E402
+import ways  # noqa: E402
+from limits import Counts, floating_point_operations  # noqa: E402
+
+from recformer_utils import movielens_files, sequences  # noqa: E402
+from recformer_utils.configuration import TrainerConfig  # noqa: E402
+from recformer_utils.optimization import make_optimizer  # noqa: E402
+from recformer_utils.sequence_model import SequenceModel  # noqa: E402
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def data():
+    return ways.load("sample")
+
+
+def counted(step) -> Counts:
+    step()  # the optimizer's state is made
+    with Counts() as counts:
+        step()
+    return counts
+
+
+def test_a_step_of_the_posts_model_stays_as_short_as_it_is(data):
+    counts = counted(training.window_step(data))
+    assert counts.total < 800  # 736 with PyTorch 2.13
+    assert counts.bytes_written < 111 * MIB  # 101
+    assert counts.operations["_local_scalar_dense"] == 0, "loss.item() makes a GPU wait"
+    assert counts.operations["_fused_adamw_"] == 1
+
+
+def test_a_step_of_the_sequence_model_never_holds_all_logits(data):
+    movies = 5_000  # enough for the logits to be larger than everything else
+    config = training.sequence_model(data).config
+    shape = dataclasses.replace(config.transformer, vocab_size=movies)
+    model = SequenceModel(dataclasses.replace(config, transformer=shape))
+    step, positions = training.sequence_step(data, model)
+    counts = counted(step)
+    assert counts.largest < 4 * positions * movies / 10
+    assert counts.total < 1_400  # 1,228 with PyTorch 2.13
+    assert counts.operations["_fused_adamw_"] == 1
+    assert counts.operations["_local_scalar_dense"] == 0
+
+
+def test_mixed_precision_keeps_attention_in_float32_and_products_in_bfloat16(data):
+    model, batch = training.sequence_model(data), training.epoch_batches(data)[0]
+    kinds = {}
+
+    class Kinds(Counts):
+        def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+            name = operation.overloadpacket.__name__
+            if name in ("addmm", "_scaled_dot_product_flash_attention_for_cpu"):
+                kinds.setdefault(name, set()).add(arguments[-1 if name == "addmm" else 0].dtype)
+            return super().__torch_dispatch__(operation, types, arguments, keywords)
+
+    with Kinds(), torch.autocast("cpu", dtype=torch.bfloat16):
+        model.loss(batch)
+    assert kinds["addmm"] == {torch.bfloat16}
+    assert kinds["_scaled_dot_product_flash_attention_for_cpu"] == {torch.float32}
+
+
+def test_a_batch_is_taken_by_one_index_and_not_glued(data, monkeypatch):
+    calls = []
+    take = sequences.MovieLensSequenceDataset.__getitem__
+    monkeypatch.setattr(
+        sequences.MovieLensSequenceDataset, "__getitem__",
+        lambda self, index: calls.append(index) or take(self, index),
+    )  # fmt: skip
+    batches = list(DataLoader(data.dataset, batch_size=1_000))
+    assert len(calls) == len(batches) == -(-len(data.dataset) // 1_000)
+
+
+def test_little_of_a_batch_is_padding(data):
+    batches = training.epoch_batches(data)
+    real = sum(int(batch.lengths.sum()) for batch in batches)
+    padding = sum(batch.movie_tokens.numel() for batch in batches) - real
+    to_the_longest = sum(len(batch.lengths) for batch in batches) * training.LENGTH - real
+    assert padding < 0.2 * to_the_longest
+
+
+def test_good_ratings_are_never_parsed_line_by_line(data, monkeypatch):
+    parsed = []
+    rows = movielens_files._rows
+    monkeypatch.setattr(
+        movielens_files, "_rows", lambda path, *rest: parsed.append(path) or rows(path, *rest)
+    )
+    ways.read(data)
+    assert sorted(Path(path).name for path in parsed) == ["movies.dat", "users.dat"]
+
+
+def test_evaluation_asks_the_model_once_a_batch_of_users(data, monkeypatch):
+    calls = []
+    forward = type(data.model).forward
+    monkeypatch.setattr(
+        type(data.model), "forward", lambda *inputs: calls.append(1) or forward(*inputs)
+    )
+    ways.evaluate(data)
+    assert len(calls) == -(-len(data.split.user_tokens) // 512)
+
+
+def test_windows_need_as_many_operations_for_many_users_as_for_few(data):
+    def operations(users: int) -> int:
+        part = sequences.Sequences(
+            data.sequences.movie_tokens, data.sequences.ratings, data.sequences.timestamps,
+            data.sequences.offsets[: users + 1],
+        )  # fmt: skip
+        end = part.offsets[-1]
+        part = sequences.Sequences(
+            part.movie_tokens[:end], part.ratings[:end], part.timestamps[:end], part.offsets
+        )
+        with Counts() as counts:
+            sequences.sliding_windows(part, 5, 400, 401)
+        return counts.total
+
+    assert operations(10) == operations(500) < 20
+
+
+def test_the_optimizer_is_fused(data):
+    trainer = TrainerConfig("", "", "", 1, 0.1, 1)
+    assert make_optimizer(data.model, trainer, 1)[0].defaults["fused"]
+
+
+def test_counts_see_what_a_step_does():
+    a, b = torch.ones(100, 50), torch.ones(50, 20)
+    with Counts() as counts:
+        (a @ b).T.relu()
+    assert counts.operations["mm"] == counts.operations["relu"] == 1
+    assert (counts.bytes_written, counts.largest) == (2 * 100 * 20 * 4, 100 * 20 * 4)
+    assert floating_point_operations(lambda: a @ b) == 2 * 100 * 50 * 20
