@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import harness
 import pytest
 
 from recformer_utils.movielens import load_movielens
@@ -41,3 +42,9 @@ def config_for(forty_users):
         }  # fmt: skip
 
     return config
+
+
+def pytest_terminal_summary(terminalreporter):
+    if harness.KILLS:
+        total = sum(harness.KILLS.values())
+        terminalreporter.write_line(f"{total} kills: {dict(harness.KILLS)}")

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
@@ -19,6 +20,7 @@ from pathlib import Path
 LONG = os.environ.get("RECFORMER_FAULTS") == "long"
 # Imports PyTorch once; each job is then a fork of that process and starts at once.
 FORKS = multiprocessing.get_context("forkserver")
+KILLS: Counter[str] = Counter()  # processes killed so far, by job
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
 
 
@@ -128,6 +130,7 @@ def started(
     finally:
         process.kill()
         process.join()
+        KILLS[job.__name__] += process.exitcode == -signal.SIGKILL
 
 
 def run(

@@ -134,7 +134,7 @@ def test_killed_while_a_cell_runs_the_kernel_ends_too(repository, tmp_path):
 @pytest.mark.skipif(not LONG, reason="RECFORMER_FAULTS=long")
 @pytest.mark.parametrize("command", ["run", "publish"])
 def test_kill_after_kill_of_real_notebooks(tmp_path, command):
-    """Two notebooks of the series, killed 30 times at moments of the clock, then left in peace."""
+    """A notebook of the series, killed 30 times at moments of the clock, then left in peace."""
     root = tmp_path / "copy"
     listed = subprocess.run(
         ["git", "-C", REPOSITORY, "ls-files", "-z"], capture_output=True, text=True, check=True
@@ -143,21 +143,22 @@ def test_kill_after_kill_of_real_notebooks(tmp_path, command):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / name, root / name)
     for path in [*root.glob("notebooks/*.ipynb"), *root.glob("notebooks/solutions/*.ipynb")]:
-        if path.name[:2] not in ("02", "05"):
+        if path.name[:2] != "02":
             path.unlink()
     whole = shutil.copytree(root, tmp_path / "whole")
     started_at = time.monotonic()
     job = (jobs.run_series, whole, command)
     assert run(*job, folder=whole, logs=tmp_path / "logs", seconds=600).code == 0
     lasted = time.monotonic() - started_at
-    kills = 0
-    for moment in range(30):
-        job = (jobs.run_series, root, command)
-        seconds = lasted * (moment + 1) / 32
+    kills, job = 0, (jobs.run_series, root, command)
+    for attempt in range(120):  # a run that ends before its moment is no kill
+        seconds = lasted * (attempt % 30 + 1) / 32
         killed = run(*job, folder=root, logs=tmp_path / "logs", seconds=seconds)
         kills += killed.code == -signal.SIGKILL
         files(root)  # every notebook can be read
-    assert kills >= 28
+        if kills == 30:
+            break
+    assert kills == 30
     assert run(*job, folder=root, logs=tmp_path / "logs", seconds=600).code == 0
     assert files(root).keys() == files(whole).keys()
     for path in root.glob("**/*.ipynb"):
