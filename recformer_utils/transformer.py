@@ -137,7 +137,9 @@ class TransformerEncoderLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """float (batch, time, embedding) -> the same shape; bias as in the attention."""
-        x = x + self.attention(self.layer_norm1(x), bias=bias)
+        # Without a bias any attention will do, also one that knows nothing of biases (notebook 04).
+        options = {} if bias is None else {"bias": bias}
+        x = x + self.attention(self.layer_norm1(x), **options)
         return x + self.mlp(self.layer_norm2(x))
 
 
