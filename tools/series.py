@@ -148,7 +148,8 @@ def refresh() -> list[Path]:
         text = README.read_text(encoding="utf-8")
         new = fill(text, "series", f"\n{series_table()}\n")
         new = fill(new, "results", f"\n{results()}\n")
-        new = fill(new, "speed", f"\n{speed()}\n")
+        if "<!-- speed -->" in new:
+            new = fill(new, "speed", f"\n{speed()}\n")
         if new != text:
             _write(README, new)
             changed.append(README)
