@@ -197,6 +197,8 @@ def main() -> None:
 
     from recformer_utils.checkpoints import replacing
 
+    # What else keeps the machine busy before we begin; it belongs to the figures.
+    load = round(os.getloadavg()[0], 1)
     data = ways.load(arguments.data)
     print(f"{data.movielens}; {arguments.repetitions} repetitions, {arguments.threads} threads")
     if arguments.device == "cuda":
@@ -205,7 +207,7 @@ def main() -> None:
         rows = measure(data, arguments)
     shared = {
         "data": str(data.movielens).split(":")[0], "threads": arguments.threads,
-        "machine": machine(), "versions": versions(), "date": datetime.date.today().isoformat(),
+        "machine": machine(), "versions": versions(), "load_before": load, "cores": os.cpu_count(), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
     rows = [{**line, **shared, "device": arguments.device} for line in rows]
     mine = {line["name"] for line in rows}
