@@ -120,55 +120,57 @@ def measure_stage(
 def measure_sequence_model(
     data: ways.Data, arguments: argparse.Namespace, single: float, half: float
 ) -> list[dict[str, Any]]:
-    """The sequence model in float32 and in mixed precision, beside both peers."""
-    repetitions, steps = arguments.repetitions, 2 if arguments.short else 12
+    """The sequence model in float32 and in mixed precision, beside both peers.
+
+    A peer takes a while to start, so it does not take turns with ours: it runs between two halves.
+    """
+    steps = 2 if arguments.short else 12
     model = training.sequence_model(data)
     training.sequence_speed(data, model, 2, 0, False)  # warm-up
-    values = in_turn(
-        repetitions,
-        lambda n: training.sequence_speed(data, model, steps, n, False),
-        lambda n: training.sequence_speed(data, model, steps, n, True),
-        lambda n: training.sequence_speed_plainly(data, model, 1 if arguments.short else 3, n),
-    )
     step, positions = training.sequence_step(data, model)
     flops = floating_point_operations(step) / positions
-    plain, rows = values[2], []
-    for precision, ours, speed, peer_precision in (
-        ("float32", values[0], single, "32-true"),
-        ("mixed precision", values[1], half, "bf16-mixed"),
-    ):
-        found = {} if arguments.short else peer_speeds(data, peer_precision, arguments)
-        for peer in found.items() or [None]:
+    rows = []
+    for precision, mixed, speed in (("float32", False, single), ("mixed precision", True, half)):
+
+        def half_of_ours(count: int, mixed: bool = mixed) -> list[list[float]]:
+            return in_turn(
+                count,
+                lambda n: training.sequence_speed(data, model, steps, n, mixed),
+                lambda n: training.sequence_speed_plainly(data, model, max(1, steps // 6), n),
+            )
+
+        for folder in PEER_NAMES:
+            first = half_of_ours((arguments.repetitions + 1) // 2)
+            peer = None if arguments.short else peer_speeds(data, folder, mixed, arguments)
+            last = half_of_ours((arguments.repetitions + 1) // 2)
+            ours, plain = (one + other for one, other in zip(first, last, strict=True))
             rows.append(row(
-                f"training the sequence model, {precision}", "positions/s", ours, plain, peer,
-                speed / flops,
+                f"training the sequence model, {precision}", "positions/s", ours, plain,
+                peer and (PEER_NAMES[folder], peer), speed / flops,
                 f"{steps} of {len(training.epoch_batches(data))} batches; real positions only"
-                + ("; RecBole learns one target a history" if peer and peer[0] == "RecBole" else ""),
+                + ("; RecBole learns one target a history" if folder == "recbole" else ""),
             ))  # fmt: skip
     return rows
 
 
 def peer_speeds(
-    data: ways.Data, precision: str, arguments: argparse.Namespace
-) -> dict[str, list[float]]:
-    """Positions a second of each peer that is installed; says which is not."""
-    found = {}
-    for folder, name in PEER_NAMES.items():
-        python = PEERS / folder / "bin/python"
-        if not python.exists():
-            print(f"{name} is left out: `make bench` installs it into {PEERS.name}/{folder}")
-            continue
-        command = [python, REPOSITORY / f"benchmarks/peers/{folder}_sasrec.py"]
-        command += [data.folder / "ratings.dat", precision, arguments.repetitions, 2]
-        threads = {"OMP_NUM_THREADS": str(arguments.threads)}
-        done = subprocess.run(
-            [str(part) for part in command], env={**os.environ, **threads},
-            capture_output=True, text=True, cwd=PEERS,
-        )  # fmt: skip
-        if done.returncode:
-            raise SystemExit(f"{name} stopped with an error:\n{done.stderr[-2000:]}")
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    data: ways.Data, folder: str, mixed: bool, arguments: argparse.Namespace
+) -> list[float] | None:
+    """Positions a second of a peer; None, and a word, if it is not installed."""
+    python = PEERS / folder / "bin/python"
+    if not python.exists():
+        print(f"{PEER_NAMES[folder]} is left out: `make bench` installs it")
+        return None
+    command = [python, REPOSITORY / f"benchmarks/peers/{folder}_sasrec.py"]
+    command += [data.folder / "ratings.dat", "bf16-mixed" if mixed else "32-true"]
+    command += [arguments.repetitions, 2]
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=PEERS,
+        env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)},
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{PEER_NAMES[folder]} stopped with an error:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def versions() -> dict[str, str]:
@@ -197,6 +199,8 @@ def main() -> None:
 
     from recformer_utils.checkpoints import replacing
 
+    # What else keeps the machine busy before we begin; it belongs to the figures.
+    load = round(os.getloadavg()[0], 1)
     data = ways.load(arguments.data)
     print(f"{data.movielens}; {arguments.repetitions} repetitions, {arguments.threads} threads")
     if arguments.device == "cuda":
@@ -205,7 +209,7 @@ def main() -> None:
         rows = measure(data, arguments)
     shared = {
         "data": str(data.movielens).split(":")[0], "threads": arguments.threads,
-        "machine": machine(), "versions": versions(), "date": datetime.date.today().isoformat(),
+        "machine": machine(), "versions": versions(), "load_before": load, "cores": os.cpu_count(), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
     rows = [{**line, **shared, "device": arguments.device} for line in rows]
     mine = {line["name"] for line in rows}

@@ -84,11 +84,17 @@ def conditions(rows: list[dict[str, Any]]) -> str:
     first = measured[0]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     dates = sorted({line["date"] for line in measured})
+    busiest = max(line["load_before"] for line in measured)
+    shared = (
+        f"Other programs shared the machine (load up to {busiest:.1f} on {first['cores']} cores): "
+        "figures may be too slow, ratios less so."
+    )
     sentences = [
-        f"{first['data']}; {first['machine']}, {first['threads']} threads; {versions}; "
+        f"{first['data']}; {first['machine']}, PyTorch with {first['threads']} of them; {versions}; "
         f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}. "
-        f"Medians of {min(line['repetitions'] for line in measured if line['plain'])} repetitions "
-        "or more, in brackets the smallest and the largest.",
+        "Medians, in brackets the smallest "
+        "and the largest.",
+        *([shared] if busiest > 0.5 else []),
         *(f"{line['name']}: {line['note']}." for line in _once(rows) if line["note"]),
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)
