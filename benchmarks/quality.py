@@ -199,9 +199,7 @@ def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -
 
 def ask(score: ScoreFunction, data: Data, questions: Questions) -> torch.Tensor:
     """Ranks of the targets, float (users,)."""
-    return evaluate_ranking(
-        score, data.sequences, questions.users, questions.ends, questions.targets
-    )
+    return evaluate_ranking(score, data.sequences, *questions)
 
 
 def all_scores(score: ScoreFunction, questions: Questions) -> torch.Tensor:

@@ -230,7 +230,8 @@ def movie_features(movies: pd.DataFrame, metadata: MovieLensMetadata) -> torch.T
 
     Genres (one column each), the year (16 bumps from 1920 to 2000), and the places of the title
     in the alphabet and of the id in the catalogue, as waves of growing frequency, so that
-    neighbours are alike: MovieLens showed its movies in pages, sorted.
+    neighbours are alike: sequels stand together in the one, and in the other the movie rated next
+    in the same second stands a few places further on.
 
     Args:
         movies: frame with columns movie_id, title, genres, as `load_movielens` reads it.
