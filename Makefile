@@ -43,7 +43,7 @@ run: setup
 test: test-unit test-notebooks test-site test-demo
 
 test-unit: setup
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
 

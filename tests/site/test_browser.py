@@ -7,6 +7,7 @@ import sys
 
 import post_data
 import pytest
+
 from conftest import REPOSITORY, SITE
 
 SCREENSHOTS = REPOSITORY / "build/screenshots"

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import post_data
 import pytest
 from bs4 import BeautifulSoup
-from conftest import SITE
 from PIL import Image
+
+from conftest import SITE
 
 sys.path.insert(0, str(SITE))
 from check import HEAVIEST, check
