@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 import resource
 from collections.abc import Callable
@@ -50,7 +51,8 @@ from recformer_utils.training import get_dataset, get_model_config, load_config
 from recformer_utils.transformer import TransformerConfig
 
 RESULTS = REPOSITORY / "data/pretrained/results.jsonl"
-COUNT_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+FAR_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # of counts up to twenty movies apart
+NEAR_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.4)  # of direct followers
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ class Row:
     heads: int = 2
     length: int = 200
     dropout: float = 0.2
+    rotary: bool = False  # positions by turning, not by an embedding
     overlap: int = 0  # movies that a training piece reads again from the one before it
     model: dict[str, Any] = field(default_factory=dict)  # of SequenceModelConfig
     trainer: dict[str, Any] = field(default_factory=dict)  # of TrainerConfig
     features: bool = False  # genres, year and place of each movie are known
-    counts: bool = False  # the distance counts are added to the logits, weighed on validation
+    counts: bool = False  # counts of followers are added to the logits, weighed on validation
     seeds: int = 1  # networks whose probabilities are averaged
 
 
@@ -78,7 +81,9 @@ TRAINER = {
     "progress": False,
 }  # fmt: skip
 GAPS = {"previous_gap": True}
-BEST = {"width": 128, "heads": 4, "dropout": 0.3, "features": True, "counts": True}
+ROTARY = {"rotary": True, "features": True}
+BOTH = {**ROTARY, "counts": True}
+BEST = {"width": 128, "heads": 4, "dropout": 0.3, **BOTH}
 LONG = {"num_epochs": 30}
 ROWS = {
     "window": Row(1, "the model of the post: one target per window of five"),
@@ -106,19 +111,19 @@ ROWS = {
     "overlap": Row(6, "pieces overlap by 50 movies", overlap=50),
     "ratings": Row(6, "ratings as input", model={"ratings": True}),
     "features": Row(6, "genres, year, place of the title", features=True),
-    "counts": Row(7, "features, and counts on the logits", features=True, counts=True),
-    "gaps": Row(8, "and gaps as input", model=GAPS, features=True, counts=True),
+    "rotary": Row(6, "rotary positions", rotary=True),
+    "both": Row(6, "features and rotary positions", **ROTARY),
+    "counts": Row(7, "features, rotary positions, counts on the logits", **BOTH),
+    "gaps": Row(8, "and gaps as input", model=GAPS, **BOTH),
     "pair-gaps": Row(
-        8, "and gaps of all pairs in attention", model={**GAPS, "pair_gaps": True},
-        features=True, counts=True,
+        8, "and gaps of all pairs in attention", model={**GAPS, "pair_gaps": True}, **BOTH
     ),
     "target-time": Row(
-        8, "and the time of the target", model={**GAPS, "next_gap": True}, features=True,
-        counts=True,
+        8, "and the time of the target", model={**GAPS, "next_gap": True}, **BOTH
     ),
     "target-pair-gaps": Row(
         8, "the time of the target, for all pairs",
-        model={**GAPS, "next_gap": True, "pair_gaps": True}, features=True, counts=True,
+        model={**GAPS, "next_gap": True, "pair_gaps": True}, **BOTH,
     ),
     "best": Row(8, "all of it, 128 wide, longer", model=GAPS, trainer=LONG, **BEST),
     "best-target-time": Row(
@@ -180,6 +185,7 @@ def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -
     shape = TransformerConfig(
         data.metadata.vocab_size, row.length, row.width, row.layers, row.heads,
         dropout_embeddings=row.dropout, dropout_attention=0.0, dropout_residual=row.dropout,
+        rotary=row.rotary,
     )  # fmt: skip
     trainer = TrainerConfig(
         data_dir="", model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"),
@@ -207,15 +213,38 @@ def all_scores(score: ScoreFunction, questions: Questions) -> torch.Tensor:
     return torch.cat([score(rows) for rows in torch.arange(len(questions.users)).split(512)])
 
 
-def count_scores(data: Data, questions: Questions, ends: np.ndarray) -> ScoreFunction:
-    """The distance counts of the first ``ends`` movies of each user, asked about the histories."""
-    counts = distance_counts(data.sequences, ends, data.metadata.vocab_size)
-    return score_function(counts, data.sequences, questions.users, questions.ends)
+def count_scores(
+    data: Data, questions: Questions, ends: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What counts of the first ``ends`` movies of each user say, asked about the histories.
+
+    Returns:
+        The distance counts (PCTM), and the same for direct followers only with popularity left
+        out; both float (users, vocab_size).
+    """
+    settings = {}, {"window": 1, "smoothing": 600.0, "popularity_power": 0.0}
+    far, near = (
+        all_scores(
+            score_function(
+                distance_counts(data.sequences, ends, data.metadata.vocab_size, **options),
+                data.sequences, questions.users, questions.ends,
+            ),
+            questions,
+        )
+        for options in settings
+    )  # fmt: skip
+    return far, near
 
 
-def with_counts(network: torch.Tensor, counts: torch.Tensor, weight: float) -> ScoreFunction:
-    """log-softmax of the network + weight x the counts, both float (users, vocab_size)."""
-    return lambda batch: network[batch].log_softmax(dim=-1) + weight * counts[batch]
+Weights = tuple[float, float]
+
+
+def with_counts(
+    network: torch.Tensor, counts: tuple[torch.Tensor, torch.Tensor], weights: Weights
+) -> ScoreFunction:
+    """log-softmax of the network + the weighed counts, all float (users, vocab_size)."""
+    (far, near), (w_far, w_near) = counts, weights
+    return lambda rows: network[rows].log_softmax(dim=-1) + w_far * far[rows] + w_near * near[rows]
 
 
 @dataclass(frozen=True)
@@ -305,26 +334,27 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         folder = REPOSITORY / "runs/quality" / movielens.name / name
         seeds = range(arguments.seed, arguments.seed + row.seeds)
         scorer = sequence_scorer(row, data, folder, seeds, device)
-    weight, logits = 0.0, scorer.logits(data.validation)
+    weights, logits = (0.0, 0.0), scorer.logits(data.validation)
     alone = ranks = ask(logits.__getitem__, data, data.validation)
     if row.counts:
         counts = count_scores(data, data.validation, data.train_lengths)
-        counts = all_scores(counts, data.validation)
         tried = {
-            w: ask(with_counts(logits, counts, w), data, data.validation) for w in COUNT_WEIGHTS
+            pair: ask(with_counts(logits, counts, pair), data, data.validation)
+            for pair in itertools.product(FAR_WEIGHTS, NEAR_WEIGHTS)
         }
-        weight = max(tried, key=lambda w: metrics_from_ranks(tried[w]).ndcg)
-        ranks = tried[weight]
-    metrics, test, test_ranks = metrics_from_ranks(ranks), None, None
+        weights = max(tried, key=lambda pair: metrics_from_ranks(tried[pair]).ndcg)
+        ranks = tried[weights]
+    metrics, test, test_ranks, test_alone = metrics_from_ranks(ranks), None, None, None
     if arguments.test:
         logits = scorer.logits(data.test)
         score = logits.__getitem__
-        if weight:  # counted anew, with the validation movies
+        test_ranks = ask(score, data, data.test)
+        test_alone = round(metrics_from_ranks(test_ranks).ndcg, 5)
+        if any(weights):  # counted anew, with the validation movies
             ends = np.zeros_like(data.train_lengths)
             ends[data.test.users] = data.test.ends
             counts = count_scores(data, data.test, np.maximum(ends, data.train_lengths))
-            score = with_counts(logits, all_scores(counts, data.test), weight)
-        test_ranks = ask(score, data, data.test)
+            test_ranks = ask(with_counts(logits, counts, weights), data, data.test)
         test = metrics_from_ranks(test_ranks)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -335,10 +365,11 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         "target_time": bool(row.model.get("next_gap", False)), "seed": arguments.seed,
         "val_hr10": round(metrics.hit_rate, 5), "val_ndcg10": round(metrics.ndcg, 5),
         "val_ndcg10_interval": interval(ranks),
-        "val_ndcg10_network": round(metrics_from_ranks(alone).ndcg, 5), "count_weight": weight,
+        "val_ndcg10_network": round(metrics_from_ranks(alone).ndcg, 5), "count_weights": weights,
         "test_hr10": round(test.hit_rate, 5) if test else None,
         "test_ndcg10": round(test.ndcg, 5) if test else None,
         "test_ndcg10_interval": interval(test_ranks) if test else None,
+        "test_ndcg10_network": test_alone,
         "best_epoch": scorer.best_epoch, "parameters": scorer.parameters,
         "train_seconds": round(scorer.seconds), "peak_mib": round(peak),
         "machine": machine(), "torch": torch.__version__,

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+SLOWEST_TURN = 1e-3  # radians per place of the slowest pair in rotary positions
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -20,6 +22,7 @@ class TransformerConfig:
     dropout_attention: float = 0.1  # on the attention weights
     dropout_residual: float = 0.1  # on what a block adds to its input
     layer_norm_epsilon: float = 1e-5  # keeps the division by the standard deviation finite
+    rotary: bool = False  # attention sees how far apart two movies are, not where each one stands
 
     def __post_init__(self):
         for name in ("vocab_size", "context_window_size", "embedding_dimension", "num_heads"):
@@ -34,6 +37,11 @@ class TransformerConfig:
             raise ValueError(
                 f"embedding_dimension {self.embedding_dimension} cannot be cut into "
                 f"{self.num_heads} heads of equal width: choose a multiple"
+            )
+        if self.rotary and self.embedding_dimension // self.num_heads % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of numbers: heads of "
+                f"{self.embedding_dimension // self.num_heads} cannot be cut into pairs"
             )
 
 
@@ -54,6 +62,26 @@ def attend(
     )
 
 
+def rotate(x: torch.Tensor) -> torch.Tensor:
+    """Turns each pair of numbers by an angle that grows with the place in time.
+
+    The product of a query and a key that are both turned depends on how far apart they are, and no
+    longer on where they stand: "the movie before" is the same angle everywhere. Fast pairs tell
+    neighbours apart, slow ones this month from last year. Source: Su et al., RoFormer: Enhanced
+    Transformer with Rotary Position Embedding, 2021.
+
+    Args:
+        x: float (batch, heads, time, head_dimension), head_dimension even.
+    """
+    half = x.shape[-1] // 2
+    speeds = SLOWEST_TURN ** (torch.arange(half, device=x.device) / half)  # radians per place
+    angles = torch.outer(torch.arange(x.shape[-2], device=x.device), speeds)  # (time, half)
+    cos, sin = angles.cos(), angles.sin()
+    first, second = x.float().split(half, dim=-1)
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return turned.to(x.dtype)
+
+
 class CausalMultiHeadAttention(nn.Module):
     """Each position gathers what it needs from itself and the positions before it.
 
@@ -65,6 +93,7 @@ class CausalMultiHeadAttention(nn.Module):
         self.num_heads = config.num_heads
         self.head_dimension = config.embedding_dimension // config.num_heads
         self.dropout = config.dropout_attention
+        self.rotary = config.rotary
         self.qkv = nn.Linear(config.embedding_dimension, 3 * config.embedding_dimension)
         self.out = nn.Linear(config.embedding_dimension, config.embedding_dimension)
         self.residual_dropout = nn.Dropout(config.dropout_residual)
@@ -88,6 +117,8 @@ class CausalMultiHeadAttention(nn.Module):
             part.view(batch, time, self.num_heads, self.head_dimension).transpose(1, 2)
             for part in self.qkv(x).split(embedding, dim=-1)
         )  # each (batch, heads, time, head_dimension)
+        if self.rotary:
+            q, k = rotate(q), rotate(k)
         dropout = self.dropout if self.training else 0.0
         if bias is not None:
             bias = bias.masked_fill(_future(time, x.device), float("-inf"))
@@ -152,9 +183,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.embedding_dimension)
-        self.positional_embedding = nn.Embedding(
-            config.context_window_size, config.embedding_dimension
-        )
+        self.positional_embedding = None  # rotary: places are seen by attention only
+        if not config.rotary:
+            self.positional_embedding = nn.Embedding(
+                config.context_window_size, config.embedding_dimension
+            )
         self.embedding_dropout = nn.Dropout(config.dropout_embeddings)
         self.layers = nn.ModuleList(
             TransformerEncoderLayer(config) for _ in range(config.num_layers)
@@ -176,7 +209,7 @@ class Transformer(nn.Module):
         Args:
             movie_ids: movie tokens, int32 or int64 (batch, time), time <= context_window_size.
             positions: which position embedding each token gets, int64 (batch, time); 0, 1, ...
-                when None.
+                when None. Rotary positions have no such embedding.
             features: what else is known about each position, added to its embedding, float
                 (batch, time, embedding).
             attention_bias: added to the scores of attention in all blocks, float (batch, heads,
@@ -194,10 +227,11 @@ class Transformer(nn.Module):
                 f"the window has {time} movies, the model was built for at most "
                 f"{self.config.context_window_size}: cut the history to its last movies"
             )
-        if positions is None:
-            positions = self.positional_ids[:, :time]  # (1, time), the same for the whole batch
         x = self.token_embedding(movie_ids)  # (batch, time, embedding)
-        x = x + self.positional_embedding(positions)
+        if self.positional_embedding is not None:
+            if positions is None:
+                positions = self.positional_ids[:, :time]  # (1, time), the same for the whole batch
+            x = x + self.positional_embedding(positions)
         if features is not None:
             x = x + features
         x = self.embedding_dropout(x)

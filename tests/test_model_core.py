@@ -18,6 +18,7 @@ from recformer_utils.transformer import (
     Transformer,
     TransformerConfig,
     attend,
+    rotate,
 )
 
 POST = {
@@ -91,6 +92,29 @@ def test_changing_the_future_leaves_the_past_equal_to_the_bit():
         assert not torch.equal(model(before)[:, 3], model(after)[:, 3])
 
 
+def test_turned_vectors_know_how_far_apart_they_are_and_no_more():
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 8)
+    turned = rotate(torch.stack([query, key])[None, :, None].expand(1, 2, 50, 8))[0]
+    products = turned[0] @ turned[1].T  # (50, 50), query's place by key's place
+    for distance in (-20, -1, 0, 1, 7):
+        assert torch.allclose(
+            products.diagonal(distance), products.diagonal(distance)[0], atol=1e-5
+        )
+    assert not torch.allclose(products.diagonal(1)[0], products.diagonal(2)[0], atol=1e-2)
+    assert torch.equal(turned[:, 0], torch.stack([query, key]))  # the first place is not turned
+    assert torch.allclose(turned.norm(dim=-1), torch.stack([query, key]).norm(dim=-1)[:, None])
+
+
+def test_rotary_positions_have_no_embedding_and_tell_orders_apart():
+    torch.manual_seed(0)
+    stack = Transformer(small(num_layers=1, rotary=True)).eval()
+    assert not any("positional_embedding" in name for name in stack.state_dict())
+    with torch.no_grad():
+        one, other = stack(torch.tensor([[1, 2, 3], [2, 1, 3]]))
+    assert not torch.allclose(one[-1], other[-1], atol=1e-4)
+
+
 def test_positions_matter():
     torch.manual_seed(0)
     model = Transformer(small(num_layers=1)).eval()
@@ -103,6 +127,7 @@ def test_positions_matter():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"rotary": True, "embedding_dimension": 6}, "heads of 3 cannot be cut into pairs"),
         ({"num_heads": 3}, "cannot be cut into 3 heads"),
         ({"vocab_size": 0}, "vocab_size must be at least 1"),
         ({"dropout_attention": 1.0}, "dropout_attention must be in"),

@@ -36,9 +36,9 @@ def sequences():
     )
 
 
-def model(max_length=20, **options):
+def model(max_length=20, rotary=False, **options):
     torch.manual_seed(0)
-    shape = TransformerConfig(VOCABULARY, max_length, 16, 2, 2, 0.0, 0.0, 0.0)
+    shape = TransformerConfig(VOCABULARY, max_length, 16, 2, 2, 0.0, 0.0, 0.0, rotary=rotary)
     return SequenceModel(SequenceModelConfig(shape, **options)).eval()
 
 
@@ -87,7 +87,7 @@ def test_cuts_move_from_epoch_to_epoch_and_repeat_with_the_seed(sequences):
 
 INPUTS = [
     {}, {"previous_gap": True}, {"next_gap": True}, {"pair_gaps": True}, {"ratings": True},
-    {"pair_gaps": True, "next_gap": True},
+    {"pair_gaps": True, "next_gap": True}, {"rotary": True}, {"rotary": True, "pair_gaps": True},
 ]  # fmt: skip
 
 
