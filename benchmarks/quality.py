@@ -136,12 +136,16 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Data:
-    """Sequences, what of them is training, and the questions of validation and test."""
+    """Sequences, what of them is training, and the questions of validation and test.
+
+    Counts are taken anew for the test, of the first ``known_lengths`` movies of each user.
+    """
 
     movies: pd.DataFrame
     metadata: MovieLensMetadata
     sequences: Sequences
     train_lengths: np.ndarray
+    known_lengths: np.ndarray
     validation: Questions
     test: Questions
 
@@ -168,16 +172,22 @@ def read(movielens: MovieLens, group: str, split: str, unrated: bool = False) ->
         lengths[loo.user_tokens] = loo.train_lengths
         validation = Questions(loo.user_tokens, loo.train_lengths, loo.validation_targets)
         test = Questions(loo.user_tokens, loo.train_lengths + 1, loo.test_targets)
-        return Data(movies, metadata, sequences, lengths, validation, test)
+        known = lengths + (lengths > 0)
+        return Data(movies, metadata, sequences, lengths, known, validation, test)
+    # Test, as published (Gusak et al., Time to Split, 2025): the last movie of everybody who comes
+    # after the cut; what the user watched before it is history, and nothing of it is learned from.
     later = temporal_split(sequences)
-    test = Questions(later.user_tokens, later.train_lengths[later.user_tokens], later.targets)
+    users = np.flatnonzero((later.train_lengths < sequences.lengths) & (sequences.lengths > 1))
+    ends = sequences.lengths[users] - 1
+    test = Questions(users, ends, sequences.movie_tokens[sequences.offsets[users] + ends])
     # Validation: the last movie before the cut, for everybody who has three there.
     asked = np.flatnonzero(later.train_lengths >= 3)
     ends = later.train_lengths[asked] - 1
     targets = sequences.movie_tokens[sequences.offsets[asked] + ends]
     lengths = later.train_lengths.copy()
     lengths[asked] -= 1
-    return Data(movies, metadata, sequences, lengths, Questions(asked, ends, targets), test)
+    validation = Questions(asked, ends, targets)
+    return Data(movies, metadata, sequences, lengths, later.train_lengths, validation, test)
 
 
 def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -> TrainingResult:
@@ -350,10 +360,8 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         score = logits.__getitem__
         test_ranks = ask(score, data, data.test)
         test_alone = round(metrics_from_ranks(test_ranks).ndcg, 5)
-        if any(weights):  # counted anew, with the validation movies
-            ends = np.zeros_like(data.train_lengths)
-            ends[data.test.users] = data.test.ends
-            counts = count_scores(data, data.test, np.maximum(ends, data.train_lengths))
+        if any(weights):
+            counts = count_scores(data, data.test, data.known_lengths)
             test_ranks = ask(with_counts(logits, counts, weights), data, data.test)
         test = metrics_from_ranks(test_ranks)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else (

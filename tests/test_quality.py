@@ -1,0 +1,140 @@
+"""The ladder's tool: whom it asks for what, what it adds up, and that it does nothing twice."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import quality  # noqa: E402
+
+from recformer_utils.movielens import load_movielens  # noqa: E402
+
+SMALL = quality.Row(
+    7, "small", width=8, layers=1, heads=1, length=20, rotary=True, features=True, counts=True,
+    trainer={"num_epochs": 1, "batch_size": 64},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load_movielens("sample")
+
+
+def test_five_core_leaves_nobody_with_fewer(sample):
+    few = sample.ratings.groupby("user_id").head(6)  # many movies now have fewer than five
+    data = quality.read(dataclasses.replace(sample, ratings=few), "A", "leave-one-out")
+    movies = np.bincount(data.sequences.movie_tokens, minlength=len(data.movies))
+    assert 0 < len(data.movies) < few["movie_id"].nunique()
+    assert movies.min() >= 5
+    assert data.sequences.lengths.min() >= 5
+    everything = quality.read(dataclasses.replace(sample, ratings=few), "B", "leave-one-out")
+    assert len(everything.movies) == few["movie_id"].nunique()
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
+def test_what_is_asked_for_is_never_training(sample, split):
+    data = quality.read(sample, "B", split)
+    validation, test = data.validation, data.test
+    for questions in (validation, test):
+        at = data.sequences.offsets[questions.users] + questions.ends
+        assert (data.sequences.movie_tokens[at] == questions.targets).all()
+        assert (questions.ends >= data.train_lengths[questions.users]).all()
+    assert (validation.ends < data.known_lengths[validation.users]).all()
+    assert (test.ends >= data.known_lengths[test.users]).all(), "counts would know the answer"
+    assert (test.ends == data.sequences.lengths[test.users] - 1).all()
+    if split == "temporal":
+        stamps = data.sequences.timestamps
+        cut = np.quantile(data.sequences.timestamps, 0.9)
+        assert stamps[data.sequences.offsets[test.users] + test.ends].min() >= cut
+        of_users = np.split(stamps, data.sequences.offsets[1:-1])
+        for mine, known in zip(of_users, data.known_lengths, strict=True):
+            assert (mine[:known] <= cut).all()
+        assert len(test.users) == sum(mine[-1] > cut for mine in of_users)
+
+
+def test_counts_are_added_to_the_logarithm_of_the_probabilities():
+    network, far, near = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([2, 0])
+    found = quality.with_counts(network, (far, near), (2.0, 0.5))(rows)
+    expected = (network.softmax(dim=1).log() + 2 * far + near / 2)[rows]
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def by_hand(logits: torch.Tensor, data: quality.Data, questions: quality.Questions) -> float:
+    """NDCG@10, one user at a time."""
+    gains = []
+    for scores, user, end, target in zip(logits, *questions, strict=True):
+        seen = set(data.sequences.of_user(user)[:end].tolist())
+        left = [scores[m].item() for m in range(len(scores) - 2) if m not in seen]
+        own = scores[target].item()
+        rank = sum(s > own for s in left) + (sum(s == own for s in left) - 1) / 2
+        gains.append(1 / np.log2(rank + 2) if rank < 10 else 0.0)
+    return float(np.mean(gains))
+
+
+def test_a_row_is_trained_once_and_scored_on_the_test_once(sample, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(quality.ROWS, "small", SMALL)
+    monkeypatch.setattr(quality, "REPOSITORY", tmp_path)
+    arguments = argparse.Namespace(
+        data="sample", group="B", split="leave-one-out", seed=0, device="cpu", test=False
+    )
+    quality.run_once("small", SMALL, arguments)
+    (line,) = quality.stored(quality.results_file("sample"))
+    assert line["test_ndcg10"] is line["test_hr10"] is line["test_ndcg10_network"] is None
+    assert line["val_ndcg10"] >= line["val_ndcg10_network"]  # weights of zero were tried as well
+    low, high = line["val_ndcg10_interval"]
+    assert low < line["val_ndcg10"] < high
+    (network,) = tmp_path.glob("runs/quality/sample/*/seed-0/model.pth")
+    trained = network.stat().st_mtime_ns
+
+    quality.run_once("small", SMALL, arguments)
+    assert "already measured" in capsys.readouterr().out
+    arguments.test = True
+    quality.run_once("small", SMALL, arguments)
+    quality.run_once("small", SMALL, arguments)
+    lines = quality.stored(quality.results_file("sample"))
+    assert len(lines) == 2, "the line with the test figures, and no third one"
+    assert network.stat().st_mtime_ns == trained, "nothing was trained again"
+    assert lines[1]["val_ndcg10"] == line["val_ndcg10"]
+    json.dumps(lines)
+
+    data = quality.read(sample, "B", "leave-one-out")
+    scorer = quality.sequence_scorer(SMALL, data, network.parents[1], range(1), torch.device("cpu"))
+    logits = scorer.logits(data.test)
+    assert by_hand(logits, data, data.test) == pytest.approx(
+        lines[1]["test_ndcg10_network"], abs=1e-5
+    )
+    counts = quality.count_scores(data, data.test, data.test.ends)  # every user has a test movie
+    joined = quality.with_counts(logits, counts, lines[1]["count_weights"])
+    assert by_hand(joined(torch.arange(len(logits))), data, data.test) == pytest.approx(
+        lines[1]["test_ndcg10"], abs=1e-5
+    )
+
+
+def test_several_seeds_are_averaged_as_probabilities(sample, tmp_path):
+    data = quality.read(sample, "B", "leave-one-out")
+    device = torch.device("cpu")
+    both = quality.sequence_scorer(SMALL, data, tmp_path, range(2), device)
+    one, other = (
+        quality.sequence_scorer(SMALL, data, tmp_path, range(seed, seed + 1), device)
+        for seed in (0, 1)
+    )
+    mean = (one.logits(data.test).softmax(dim=1) + other.logits(data.test).softmax(dim=1)) / 2
+    assert torch.allclose(both.logits(data.test).softmax(dim=1), mean, atol=1e-6)
+    assert not torch.allclose(one.logits(data.test), other.logits(data.test), atol=1e-3)
+    assert both.seconds == pytest.approx(one.seconds + other.seconds)
+
+
+def test_rows_that_differ_in_what_is_added_later_share_a_network():
+    rows = quality.ROWS
+    assert quality.row_hash(rows["counts"]) == quality.row_hash(rows["both"])
+    assert quality.row_hash(rows["ensemble"]) == quality.row_hash(rows["best"])
+    names = [quality.row_hash(row) for key, row in rows.items() if key != "window"]
+    assert len(set(names)) == len(names) - 2
