@@ -84,7 +84,7 @@ GAPS = {"previous_gap": True}
 ROTARY = {"rotary": True, "features": True}
 BOTH = {**ROTARY, "counts": True}
 BEST = {"width": 128, "heads": 4, "dropout": 0.3, **BOTH}
-LONG = {"num_epochs": 30}
+LONG = {"num_epochs": 20}
 ROWS = {
     "window": Row(1, "the model of the post: one target per window of five"),
     "positions": Row(2, "a target at every position", model={"tied_output": False}),

@@ -1,0 +1,86 @@
+"""RecTools' SASRec as a cross-check, in its own environment: how good it gets under our protocol.
+
+python rectools_quality.py QUESTIONS.npz EPOCHS SEED; what peer_quality.py calls. Trains on the first
+movies of every user, recommends ten unseen ones after longer histories, prints one JSON line.
+"""
+
+import json
+import logging
+import resource
+import sys
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import Callback, Trainer, seed_everything
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
+
+file, epochs, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+warnings.simplefilter("ignore")  # of another project's packages about each other
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+seed_everything(seed)
+
+
+class Progress(Callback):
+    """A line per epoch, on the error channel."""
+
+    def on_train_epoch_end(self, trainer, module):
+        print(f"epoch {trainer.current_epoch + 1}", file=sys.stderr, flush=True)
+
+
+def trainer() -> Trainer:
+    return Trainer(
+        max_epochs=epochs, precision="bf16-mixed", accelerator="cpu", logger=False,
+        enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
+        callbacks=[Progress()],
+    )  # fmt: skip
+
+
+arrays = np.load(file)  # movie_tokens, offsets, train_lengths; validation_* and test_* questions
+
+
+def interactions(ends: np.ndarray) -> Dataset:
+    """The first ``ends`` movies of each user; their order is their place in the history."""
+    lengths = np.diff(arrays["offsets"])
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(users)) - arrays["offsets"][users]
+    known = place < ends[users]
+    return Dataset.construct(
+        pd.DataFrame(
+            {
+                "user_id": users[known],
+                "item_id": arrays["movie_tokens"][known],
+                "weight": 1,
+                "datetime": pd.Timestamp(2000, 1, 1) + pd.to_timedelta(place[known], unit="s"),
+            }
+        )
+    )
+
+
+model = SASRecModel(
+    n_blocks=2, n_heads=2, n_factors=64, session_max_len=200, batch_size=128, dropout_rate=0.2,
+    loss="softmax", lr=0.001, get_trainer_func=trainer,
+)  # fmt: skip
+started = time.perf_counter()
+model.fit(interactions(arrays["train_lengths"]))
+seconds = time.perf_counter() - started
+found = {
+    "train_seconds": seconds,
+    "parameters": sum(p.numel() for p in model.torch_model.parameters()),
+    "torch": torch.__version__,
+}
+for part in ("validation", "test"):
+    users, ends = arrays[f"{part}_users"], arrays[f"{part}_ends"]
+    lengths = arrays["train_lengths"].copy()
+    lengths[users] = ends
+    top = model.recommend(users, interactions(lengths), k=10, filter_viewed=True)
+    targets = pd.Series(arrays[f"{part}_targets"], index=users)
+    hits = top[top["item_id"] == top["user_id"].map(targets)]
+    ranks = hits["rank"].to_numpy()  # from 1
+    found[f"{part}_hr10"] = len(hits) / len(users)
+    found[f"{part}_ndcg10"] = float((1 / np.log2(ranks + 1)).sum() / len(users))
+found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps(found))
