@@ -37,6 +37,7 @@ from recformer_utils.sequence_model import (
     SequenceModelConfig,
     history_scores,
     movie_features,
+    save_sequence_model,
     train_sequence_model,
 )
 from recformer_utils.sequences import (
@@ -340,8 +341,7 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
     if key == "window":
         scorer = window_scorer(data, movielens, device)
     else:
-        name = f"{arguments.group}-{arguments.split}-{row_hash(row)}"
-        folder = REPOSITORY / "runs/quality" / movielens.name / name
+        folder = network_folder(row, movielens, arguments)
         seeds = range(arguments.seed, arguments.seed + row.seeds)
         scorer = sequence_scorer(row, data, folder, seeds, device)
     weights, logits = (0.0, 0.0), scorer.logits(data.validation)
@@ -380,7 +380,7 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         "test_ndcg10_network": test_alone,
         "best_epoch": scorer.best_epoch, "parameters": scorer.parameters,
         "train_seconds": round(scorer.seconds), "peak_mib": round(peak),
-        "machine": machine(), "torch": torch.__version__,
+        "machine": machine(), "torch": str(torch.__version__),
         "date": datetime.date.today().isoformat(), "config": dataclasses.asdict(row),
     }  # fmt: skip
 
@@ -415,6 +415,9 @@ def main() -> None:
     parser.add_argument("--data", default="ml-1m", help="sample, ml-1m or a folder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads for PyTorch")
+    parser.add_argument(
+        "--publish", action="store_true", help="put the network into data/pretrained as well"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -429,6 +432,36 @@ def main() -> None:
     for key, row in ROWS.items():
         if arguments.row == key or arguments.rung == row.rung:
             run_once(key, row, arguments)
+            if arguments.publish:
+                publish(key, row, arguments)
+
+
+def publish(key: str, row: Row, arguments: argparse.Namespace) -> None:
+    """Stores the trained network as data/pretrained/DATA/sequence_model.pth."""
+    movielens = load_movielens(arguments.data)
+    data = read(movielens, arguments.group, arguments.split)
+    folder = network_folder(row, movielens, arguments) / f"seed-{arguments.seed}"
+    result = train(row, data, arguments.seed, folder, choose_device(arguments.device))
+    best = result.history.set_index("epoch").loc[result.best_epoch]
+    about = {
+        "row": key, "group": arguments.group, "split": arguments.split, "seed": arguments.seed,
+        "best_epoch": int(result.best_epoch), "validation": {
+            name: round(float(best[name]), 5) for name in ("HR@10", "NDCG@10")
+        },
+        "train_seconds": round(float(result.history["seconds"].sum())),
+        "machine": machine(), "torch": str(torch.__version__),
+        "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+    model = load_weights(result.model, result.model_file)
+    file = REPOSITORY / "data/pretrained" / movielens.name / "sequence_model.pth"
+    save_sequence_model(model, file, about)
+    print(f"{file.relative_to(REPOSITORY)}: {file.stat().st_size / 2**20:.2f} MiB")
+
+
+def network_folder(row: Row, movielens: MovieLens, arguments: argparse.Namespace) -> Path:
+    """Where the networks of a row are kept while they are trained, one folder a seed."""
+    name = f"{arguments.group}-{arguments.split}-{row_hash(row)}"
+    return REPOSITORY / "runs/quality" / movielens.name / name
 
 
 def run_once(key: str, row: Row, arguments: argparse.Namespace) -> None:

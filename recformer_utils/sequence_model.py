@@ -1,16 +1,26 @@
 """The sequence model: a target at every position, long histories, output tied to the embeddings."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from dacite import Config as DaciteConfig
+from dacite import DaciteError, from_dict
 from torch import nn
 
+from recformer_utils.checkpoints import (
+    CheckpointError,
+    load_checkpoint,
+    put_weights,
+    save_atomically,
+)
 from recformer_utils.configuration import TrainerConfig
 from recformer_utils.cross_entropy import full_cross_entropy
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
@@ -104,7 +114,10 @@ class SequenceModel(nn.Module):
         if config.item_features:
             self.feature_embedding = nn.Linear(config.item_features, width, bias=False)
             nn.init.normal_(self.feature_embedding.weight, std=0.02)
-            self.register_buffer("item_features", torch.zeros(vocab_size, config.item_features))
+            # Not stored with the weights: they come from the catalogue (`movie_features`).
+            self.register_buffer(
+                "item_features", torch.zeros(vocab_size, config.item_features), persistent=False
+            )
 
     def forward(self, batch: SequenceBatch) -> torch.Tensor:
         """What the model knows after each movie, float (batch, time, embedding)."""
@@ -449,3 +462,49 @@ def train_sequence_model(
     shape = {"model": repr(model.config), "overlap": overlap, **(settings or {})}
     task = Task(model, batches, len(batches(1)), step, validate, shape)
     return fit(task, trainer, device, on_epoch)
+
+
+# ---------------------------------------------------------------- a trained model as one file
+
+
+def save_sequence_model(model: SequenceModel, path: str | Path, about: dict[str, Any]) -> None:
+    """Writes weights, shape, and what is to be said about them (plain values) to one file."""
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    stored = {"config": dataclasses.asdict(model.config), "weights": weights, "about": about}
+    save_atomically(stored, path)
+
+
+def load_sequence_model(
+    path: str | Path, movies: pd.DataFrame, metadata: MovieLensMetadata
+) -> tuple[SequenceModel, dict[str, Any]]:
+    """Reads a file of `save_sequence_model`.
+
+    Args:
+        path: the file.
+        movies: the catalogue that the model was trained on, as `load_movielens` reads it.
+        metadata: its vocabulary.
+
+    Returns:
+        The model in evaluation mode, and what is said about it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: unreadable, with code in it, of another kind or for another catalogue.
+    """
+    stored = load_checkpoint(path)
+    try:
+        config = from_dict(SequenceModelConfig, stored["config"], DaciteConfig(strict=True))
+        weights, about = stored["weights"], stored["about"]
+    except (DaciteError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: not a file of save_sequence_model ({type(error).__name__}: {error})"
+        ) from error
+    if config.transformer.vocab_size != metadata.vocab_size:
+        raise CheckpointError(
+            f"{path}: made for {config.transformer.vocab_size - 2:,} movies, this catalogue has "
+            f"{metadata.num_movies:,}: use the data set that it was trained on"
+        )
+    model = SequenceModel(config)
+    if config.item_features:
+        model.item_features.copy_(movie_features(movies, metadata))
+    return put_weights(model, weights, path), about

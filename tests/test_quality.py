@@ -15,6 +15,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import quality  # noqa: E402
 
 from recformer_utils.movielens import load_movielens  # noqa: E402
+from recformer_utils.sequence_model import load_sequence_model  # noqa: E402
 
 SMALL = quality.Row(
     7, "small", width=8, layers=1, heads=1, length=20, rotary=True, features=True, counts=True,
@@ -106,8 +107,19 @@ def test_a_row_is_trained_once_and_scored_on_the_test_once(sample, tmp_path, mon
     json.dumps(lines)
 
     data = quality.read(sample, "B", "leave-one-out")
+    (tmp_path / "data/pretrained/sample").mkdir(parents=True)
+    quality.publish("small", SMALL, arguments)
+    file = tmp_path / "data/pretrained/sample/sequence_model.pth"
+    published, about = load_sequence_model(file, data.movies, data.metadata)
+    assert network.stat().st_mtime_ns == trained
+    assert about["validation"]["NDCG@10"] == line["val_ndcg10_network"]
+
     scorer = quality.sequence_scorer(SMALL, data, network.parents[1], range(1), torch.device("cpu"))
     logits = scorer.logits(data.test)
+    score = quality.history_scores(
+        published, data.sequences, data.test.users, data.test.ends, torch.device("cpu")
+    )
+    assert torch.equal(logits[:50], score(torch.arange(50)))
     assert by_hand(logits, data, data.test) == pytest.approx(
         lines[1]["test_ndcg10_network"], abs=1e-5
     )

@@ -5,15 +5,18 @@ import pandas as pd
 import pytest
 import torch
 
+from recformer_utils.checkpoints import CheckpointError
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
     SequenceModelConfig,
     gap_buckets,
     history_scores,
+    load_sequence_model,
     make_batch,
     movie_features,
     sampled_loss,
+    save_sequence_model,
     training_batches,
 )
 from recformer_utils.sequences import Sequences
@@ -270,3 +273,48 @@ def test_it_learns_a_cycle():
     assert loss.item() < 0.05
     score = history_scores(network, circle, np.arange(12), np.full(12, 28), torch.device("cpu"))
     assert (score(torch.arange(12)).argmax(dim=1).numpy() == tokens.reshape(12, 30)[:, 28]).all()
+
+
+@pytest.fixture
+def catalogue():
+    movies = pd.DataFrame(
+        {
+            "movie_id": range(1, VOCABULARY - 1),
+            "title": [f"Film {i} (19{30 + i})" for i in range(VOCABULARY - 2)],
+            "genres": ["Drama|War", "Comedy"] * (VOCABULARY // 2 - 1),
+        }
+    )
+    users = pd.DataFrame({"user_id": [1]})
+    return movies, MovieLensMetadata.from_frames(users, movies)
+
+
+def test_a_stored_model_comes_back_as_it_was(sequences, catalogue, tmp_path):
+    movies, metadata = catalogue
+    features = movie_features(movies, metadata)
+    trained = model(rotary=True, previous_gap=True, item_features=features.shape[1])
+    trained.item_features.copy_(features)
+    save_sequence_model(trained, tmp_path / "model.pth", {"seed": 3})
+    found, about = load_sequence_model(tmp_path / "model.pth", movies, metadata)
+    assert about == {"seed": 3}
+    assert found.config == trained.config
+    assert not found.training
+    users, lengths = np.array([7, 1]), np.array([20, 9])
+    batch = make_batch(sequences, np.zeros(2, dtype=int), lengths, users)
+    with torch.no_grad():
+        assert torch.equal(found.scores(found(batch)), trained.scores(trained(batch)))
+
+
+def test_a_stored_model_of_another_catalogue_or_kind_is_refused(catalogue, tmp_path):
+    movies, metadata = catalogue
+    save_sequence_model(model(), tmp_path / "model.pth", {})
+    fewer = MovieLensMetadata.from_frames(pd.DataFrame({"user_id": [1]}), movies[:-1])
+    with pytest.raises(CheckpointError, match="made for 58 movies, this catalogue has 57"):
+        load_sequence_model(tmp_path / "model.pth", movies[:-1], fewer)
+    torch.save(model().state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="not a file of save_sequence_model"):
+        load_sequence_model(tmp_path / "weights.pth", movies, metadata)
+    stored = torch.load(tmp_path / "model.pth", weights_only=True)
+    stored["config"]["temprature"] = 1.0
+    torch.save(stored, tmp_path / "typo.pth")
+    with pytest.raises(CheckpointError, match="temprature"):
+        load_sequence_model(tmp_path / "typo.pth", movies, metadata)
