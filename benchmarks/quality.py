@@ -28,6 +28,7 @@ from recformer_utils.baselines import distance_counts, score_function
 from recformer_utils.checkpoints import load_weights
 from recformer_utils.configuration import TrainerConfig, choose_device
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
+from recformer_utils.files import replacing
 from recformer_utils.loop import TrainingResult
 from recformer_utils.movielens import MovieLens, load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer
@@ -465,7 +466,7 @@ def network_folder(row: Row, movielens: MovieLens, arguments: argparse.Namespace
 
 
 def run_once(key: str, row: Row, arguments: argparse.Namespace) -> None:
-    """Appends the row's line unless it is there, with test figures if they are asked for."""
+    """Writes the row's line unless it is there, with test figures if they are asked for."""
     name = load_movielens(arguments.data).name
     file = results_file(name)
     mine = {
@@ -479,8 +480,10 @@ def run_once(key: str, row: Row, arguments: argparse.Namespace) -> None:
             return
     line = json.dumps(measure(row, key, arguments))
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as stream:
-        stream.write(line + "\n")
+    # Read again: another row may have been written meanwhile. A line without test makes way.
+    others = [json.dumps(old) for old in stored(file) if not mine.items() <= old.items()]
+    with replacing(file, mode=0o644) as stream:
+        stream.write("".join(f"{each}\n" for each in [*others, line]).encode())
     print(line)
 
 
