@@ -149,11 +149,12 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
     with plt.style.context(HERE.parent / "recformer_utils/recformer.mplstyle"):
         figure, axis = plt.subplots(figsize=(7, 4.2))
-        for kind in ("full", "chunked", "sampled"):
+        # Not the second color of the style: red belongs to recommendations.
+        for kind, color in (("full", "C0"), ("chunked", "C3"), ("sampled", "C2")):
             line = [row for row in results["losses"] if row["loss"] == kind]
             added = [max(1, row["peak_mib"] - row["before_mib"]) for row in line]
             movies = [row["movies"] for row in line]
-            axis.plot(movies, added, marker="o")
+            axis.plot(movies, added, marker="o", color=color)
             axis.annotate(
                 kind, (movies[-1], added[-1]), (6, 0), textcoords="offset points", va="center"
             )
