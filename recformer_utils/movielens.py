@@ -84,6 +84,8 @@ class MovieLens:
             title = "MovieLens-1M"
         elif self.folder == SAMPLE_FOLDER:
             title = "the embedded sample (invented)"
+        elif self.folder == Path():  # a table of the reader's own, see own_data.py
+            title = self.name
         else:
             title = f"folder {self.folder.name!r}"
             title += " (not the whole of MovieLens-1M)" if self.name == "ml-1m" else ""
