@@ -43,6 +43,7 @@ POINTS = {
         )
     ],
     "users": [{"users": users} for users in (10_000, 30_000, 100_000, 300_000, 1_000_000)],
+    "reading": [{"ratings": ratings} for ratings in (1_000_000, 3_000_000, 10_000_000, 32_000_204)],
     "serving": [
         {"index": index, "items": items}
         for items, index in itertools.product(
@@ -50,7 +51,13 @@ POINTS = {
         )
     ],
 }
-SMALL = {"movies": 3_000, "length": 100, "users": 10_000, "items": 10_000}  # --quick
+SMALL = {
+    "movies": 3_000,
+    "length": 100,
+    "users": 10_000,
+    "ratings": 1_000_000,
+    "items": 10_000,
+}  # --quick
 
 
 def law(sizes: list[float], costs: list[float]) -> tuple[float, float]:
@@ -90,7 +97,7 @@ def measure_all(path: Path, quick: bool, anew: bool, only: str, repetitions: int
                 f"{path}: was measured on another machine or with other versions "
                 f"({stored.get('machine')}, {stored.get('versions')}). Add --anew to measure all again"
             )
-        results = stored
+        results |= stored
     results |= conditions | {"positions": POSITIONS, "width": WIDTH, "negatives": NEGATIVES}
     results |= {"step_positions": STEP_POSITIONS, "queries": QUERIES, "top": TOP}
     for curve, point in _points(quick):
@@ -134,6 +141,9 @@ def series_of(results: dict[str, Any]) -> dict[str, tuple[list[float], list[floa
         costs = [row[stage]["seconds"] for row in results["users"]]
         sizes = [row["users"] for row in results["users"]]
         series[f"users, {stage}: s"] = (sizes, costs, "s")
+    for quantity, unit in (("seconds", "s"), ("mib", "MiB")):
+        costs = [row[quantity] for row in results["reading"]]
+        series[f"reading: {unit}"] = ([row["ratings"] for row in results["reading"]], costs, unit)
     exact = [row for row in results["serving"] if row["setting"] == "one query at a time"]
     items, times = [row["items"] for row in exact], [row["microseconds"] for row in exact]
     series["serving, exact: µs a query"] = (items, times, "µs")

@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -269,9 +270,35 @@ def _a_query(timed: dict[str, float], queries: int) -> dict[str, float]:
     }  # fmt: skip
 
 
+def measure_reading(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
+    """A folder in the form of MovieLens-32M with so many ratings, written, read and removed."""
+    from big_csv import write_csv
+    from memory import peak_mib, size_now_mib
+
+    from recformer_utils.movielens import load_movielens
+
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        write_csv(Path(folder), point["ratings"])
+        size = (Path(folder) / "ratings.csv").stat().st_size
+        before, started = size_now_mib(), time.perf_counter()
+        data = load_movielens(folder)
+        seconds = time.perf_counter() - started
+    assert len(data.ratings) == point["ratings"]
+    kept = sum(data.ratings[column].dtype.itemsize for column in data.ratings)
+    return [
+        {
+            **point, "seconds": seconds, "mib": round(peak_mib() - before, 1),
+            "peak_mib": round(peak_mib(), 1), "file_mib": round(size / 2**20, 1),
+            "bytes_kept_per_rating": kept,
+        }
+    ]  # fmt: skip
+
+
 MEASURES = {
     "catalogue": measure_catalogue,
     "history": measure_history,
     "users": measure_users,
+    "reading": measure_reading,
     "serving": measure_serving,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from big_csv import write_csv
 
 from recformer_utils import movielens_csv
 from recformer_utils.configuration import get_dataset
@@ -214,31 +215,3 @@ def test_memory_grows_so_that_movielens_32m_stays_far_below_4_gib(tmp_path):
     kept = sum(np.dtype(dtype).itemsize for dtype, _ in RATING_COLUMNS.values())
     assert kept == 13 < a_row < 64
     assert peaks[3_000_000] + a_row * (32_000_204 - 3_000_000) / 2**20 < 4 * 1024
-
-
-def write_csv(folder: Path, rows: int, users: int | None = None, movies: int = 87_585) -> None:
-    """Files of MovieLens-32M's form and proportions, numbers drawn at random, no pair twice."""
-    generator = np.random.default_rng(0)
-    users = users or max(1, rows // 159)
-    with (folder / "movies.csv").open("w", encoding="utf-8") as file:
-        file.write("movieId,title,genres\n")
-        ids = np.sort(generator.choice(np.arange(1, 292_758), movies, replace=False))
-        file.writelines(f'{i},"Movie, The {i} (1999)",Drama|Comedy\n' for i in ids.tolist())
-    counts = np.diff(np.linspace(0, rows, users + 1).astype(int))
-    with (folder / "ratings.csv").open("w", encoding="utf-8") as file:
-        file.write("userId,movieId,rating,timestamp\n")
-        for start in range(0, users, 2_000):
-            some = counts[start : start + 2_000]
-            user = np.repeat(np.arange(start, start + len(some)) + 1, some)
-            within = np.arange(len(user)) - np.repeat(np.cumsum(some) - some, some)
-            first = generator.integers(movies, size=len(some)).repeat(some)
-            movie = ids[(first + 97 * within) % movies]
-            frame = pd.DataFrame(
-                {
-                    "user": user,
-                    "movie": movie,
-                    "rating": generator.integers(1, 11, len(user)) / 2,
-                    "time": generator.integers(789_652_004, 1_697_164_147, len(user)),
-                }
-            )
-            frame.to_csv(file, index=False, header=False)
