@@ -108,7 +108,8 @@ class _Place:
 
     def refuse(self, row: int, column: pd.Series, found: str, expected: str) -> None:
         where = f"row {row}" if self.first_row is None else f"line {row + self.first_row}"
-        value = f" ({column.iloc[row]!r})" if not pd.isna(column.iloc[row]) else ""
+        given = column.tolist()[row]  # as Python has it, without numpy's name around it
+        value = "" if pd.isna(given) else f" ({given!r})"
         raise InteractionsError(
             f"{self.source}, {where}, column {column.name!r}: found {found}{value}; "
             f"expected {expected}. Mend the row or leave it out"

@@ -7,6 +7,7 @@ Ivchenko et al., TorchRec: a PyTorch Domain Library for Recommendation Systems, 
 """
 
 import argparse
+import sys
 
 import torch
 import torch.distributed as dist
@@ -83,11 +84,11 @@ def compare(num_embeddings: int, embedding_dim: int, num_tokens: int, seed: int 
     dist.all_reduce(whole.grad)  # the whole table's gradient: the sum over the processes
     mine = whole.grad[table.rank :: table.processes]
     values, gradients = (found - expected).abs().max(), (table.weight.grad - mine).abs().max()
-    print(
+    sys.stdout.write(  # in one piece: processes that print would mix their lines
         f"process {table.rank} keeps {len(table.weight):,} of {num_embeddings:,} rows and asked for "
-        f"{num_tokens:,}: largest difference {values:.1g} in vectors, {gradients:.1g} in gradients",
-        flush=True,
+        f"{num_tokens:,}: largest difference {values:.1g} in vectors, {gradients:.1g} in gradients\n"
     )
+    sys.stdout.flush()
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     torch.testing.assert_close(table.weight.grad, mine)
 

@@ -10,6 +10,7 @@ torchrun ends the others and starts them all again, and they go on after the las
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,9 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     rank, processes, device = join(arguments.backend)
-    print(f"process {rank} of {processes}: pid {os.getpid()}", flush=True)
+    # In one piece: processes that print would mix their lines.
+    sys.stdout.write(f"process {rank} of {processes}: pid {os.getpid()}\n")
+    sys.stdout.flush()
     data = load_movielens(arguments.data)
     metadata = MovieLensMetadata.from_frames(data.users, data.movies)
     sequences = order_by_time(data.ratings, metadata)
