@@ -5,7 +5,8 @@
 
 Each point is measured in a process of its own, with one thread, and stored in scaling.json beside
 this file at once: a run that was killed goes on where it stopped. --anew measures everything again.
-Times are medians in seconds, with the smallest and the largest; memory is what the point added to the
+Times are medians of processor seconds, which other programs do not change much, with the smallest
+and the largest (building an index: of all threads together); memory is what the point added to the
 process at its peak, in MiB. Then the laws: cost = factor * size ** exponent, by least squares on
 logarithms. Notebook 11 shows all of it.
 """
