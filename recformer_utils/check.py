@@ -30,9 +30,12 @@ def check_python(needed: tuple[int, int] = (3, 11)) -> Iterator[Finding]:
 def check_packages(root: Path = ROOT) -> Iterator[Finding]:
     """What is installed against requirements.txt."""
     lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0]]
+    pins = [line.split("#")[0].strip() for line in lines if "==" in line.split("#")[0]]
+    # A line may be for one platform: name==version; sys_platform == "linux"
+    pins = [pin for pin in pins if ";" not in pin or f'"{sys.platform}"' in pin.partition(";")[2]]
     wrong = 0
-    for name, pinned in pins:
+    for pin in pins:
+        name, pinned = pin.partition(";")[0].strip().split("==")
         try:
             found = version(name).split("+")[0]
         except PackageNotFoundError:

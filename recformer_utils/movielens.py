@@ -23,6 +23,7 @@ from recformer_utils.movielens_files import (
     FILES,
     MovieLensFormatError,
     MovieLensNotFoundError,
+    has_csv_form,
     read_movielens_files,
     read_movies,
     read_ratings,
@@ -83,6 +84,8 @@ class MovieLens:
             title = "MovieLens-1M"
         elif self.folder == SAMPLE_FOLDER:
             title = "the embedded sample (invented)"
+        elif self.folder == Path():  # a table of the reader's own, see own_data.py
+            title = self.name
         else:
             title = f"folder {self.folder.name!r}"
             title += " (not the whole of MovieLens-1M)" if self.name == "ml-1m" else ""
@@ -95,7 +98,8 @@ def load_movielens(name: str | Path = "auto") -> MovieLens:
     """Read a data set in MovieLens-1M's format, checked line by line.
 
     name: "sample" (data/sample), "ml-1m" (data/ml-1m, else the folder that RECFORMER_DATA names),
-        "auto" ("ml-1m" where it is there, else "sample") or the path of a folder.
+        "auto" ("ml-1m" where it is there, else "sample") or the path of a folder, which may also
+        be in the CSV form of MovieLens-20M, 25M and 32M (movies.csv, ratings.csv).
     Raises MovieLensNotFoundError (a missing file or folder) and MovieLensFormatError (a bad line).
     """
     if name in ("auto", "ml-1m") and (folder := _find_ml_1m()):
@@ -111,7 +115,9 @@ def load_movielens(name: str | Path = "auto") -> MovieLens:
     else:
         folder = Path(name).expanduser().resolve()
         label = folder.name
-        _require_files(folder, 'Give "auto", "sample", "ml-1m" or a folder with the three files')
+        if not has_csv_form(folder):
+            advice = 'Give "auto", "sample", "ml-1m" or a folder with the three files'
+            _require_files(folder, f"{advice}, or with movies.csv and ratings.csv")
     return MovieLens(label, folder, *read_movielens_files(*(folder / file for file in FILES)))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 FILES = ("users.dat", "movies.dat", "ratings.dat")
+CSV_FILES = ("movies.csv", "ratings.csv")  # the form of MovieLens-20M, 25M and 32M
 BY_HAND = (
     "By hand: open https://grouplens.org/datasets/movielens/1m/, download ml-1m.zip and unpack it "
     "to data/ml-1m, or set RECFORMER_DATA to a folder with users.dat, movies.dat and ratings.dat."
@@ -55,9 +56,11 @@ class MovieLensFormatError(ValueError):
         self.file, self.line, self.found, self.expected = Path(file), line, found, expected
 
     def __str__(self) -> str:
+        is_csv = self.file.suffix == ".csv"
+        source = "unpack its archive again" if is_csv else "`make data` fetches MovieLens-1M anew"
         return (
             f"{self.file}, line {self.line}: found {self.found}; expected {self.expected}. "
-            "Mend the line or restore the file (`make data` fetches MovieLens-1M anew)."
+            f"Mend the line or restore the file ({source})."
         )
 
 
@@ -67,10 +70,27 @@ def read_movielens_files(
     """Read the three files as frames (users, movies, ratings).
 
     Columns, dtypes: USER_COLUMNS, MOVIE_COLUMNS, RATING_COLUMNS. Rows keep the order of the files.
+    Where ratings.dat is not there but ratings.csv is (MovieLens-20M, 25M, 32M), that form is read:
+    see `movielens_csv.read_movielens_csv`.
     Raises MovieLensNotFoundError (no such file) and MovieLensFormatError (a bad line or id).
     """
+    if has_csv_form(Path(ratings_file).parent) and not Path(ratings_file).is_file():
+        from recformer_utils.movielens_csv import read_movielens_csv  # it imports this file
+
+        movies_file, ratings_file = (
+            Path(f).with_suffix(".csv") for f in (movies_file, ratings_file)
+        )
+        return read_movielens_csv(movies_file, ratings_file)
     users, movies = read_users(users_file), read_movies(movies_file)
     return users, movies, read_ratings(ratings_file, users["user_id"], movies["movie_id"])
+
+
+def has_csv_form(folder: str | Path) -> bool:
+    """Whether a folder holds ratings.csv and movies.csv but none of the `.dat` files."""
+    folder = Path(folder)
+    return all((folder / file).is_file() for file in CSV_FILES) and not any(
+        (folder / file).exists() for file in FILES
+    )
 
 
 def read_users(path: str | Path) -> pd.DataFrame:
@@ -223,16 +243,21 @@ def _quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-def _refuse_repeats(path: str | Path, frame: pd.DataFrame, columns: list[str]) -> None:
+def _refuse_repeats(
+    path: str | Path, frame: pd.DataFrame, columns: list[str], header: int = 0
+) -> None:
     """Raise MovieLensFormatError, naming both lines, where a line repeats the ids of another."""
-    keys = frame[columns[0]].to_numpy(np.int64)
+    keys = frame[columns[0]].to_numpy(np.int64, copy=True)
     for column in columns[1:]:
-        keys = keys << 32 | frame[column].to_numpy()
+        keys <<= 32
+        keys |= frame[column].to_numpy()
     ordered = np.sort(keys)
     if not (ordered[1:] == ordered[:-1]).any():
         return
     again = int(pd.Series(keys).duplicated().to_numpy().argmax())
     first = int((keys == keys[again]).argmax())
     ids = ", ".join(f"{column} {frame[column][again]}" for column in columns)
-    found = f"{ids} again, as in line {first + 1}"
-    raise MovieLensFormatError(path, again + 1, found, f"each {' and '.join(columns)} only once")
+    found = f"{ids} again, as in line {first + header + 1}"
+    raise MovieLensFormatError(
+        path, again + header + 1, found, f"each {' and '.join(columns)} only once"
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from recformer_utils.files import replacing
-from recformer_utils.movielens_files import FILES
+from recformer_utils.movielens_files import CSV_FILES, FILES, has_csv_form
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "numpy", "pandas", "recformer-utils")
@@ -40,8 +40,9 @@ def describe_run(seed: int, data_folder: str | Path | None) -> dict[str, Any]:
 
 
 def data_hashes(folder: str | Path) -> dict[str, str]:
-    """The SHA-256 of each of the three files, hex."""
-    return {file: sha256_of(Path(folder) / file) for file in FILES}
+    """The SHA-256 of each of the three files (two in the CSV form), hex."""
+    files = CSV_FILES if has_csv_form(folder) else FILES
+    return {file: sha256_of(Path(folder) / file) for file in files}
 
 
 def sha256_of(path: Path) -> str:

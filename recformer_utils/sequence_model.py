@@ -258,6 +258,7 @@ def movie_features(movies: pd.DataFrame, metadata: MovieLensMetadata) -> torch.T
     year = movies["title"].str.extract(r"\((\d{4})\)\s*$")[0].astype(float)
     year = year.fillna(year.median()).to_numpy()[:, None]
     bumps = np.exp(-(((year - np.linspace(1920, 2000, 16)) / 2.4) ** 2) / 2)
+    bumps = np.nan_to_num(bumps)  # of a catalogue in which no title has a year
     columns = [genres, bumps]
     for place in (
         movies["title"].str.lower().rank(method="first").to_numpy() - 1,
@@ -428,6 +429,20 @@ def train_sequence_model(
         settings: what else decides the numbers, so that a checkpoint of another run is refused.
         on_epoch: called after each epoch with its number and the model.
     """
+    task = sequence_task(model, sequences, train_lengths, validation, trainer, overlap, settings)
+    return fit(task, trainer, next(model.parameters()).device, on_epoch)
+
+
+def sequence_task(
+    model: SequenceModel,
+    sequences: Sequences,
+    train_lengths: np.ndarray,
+    validation: Questions,
+    trainer: TrainerConfig,
+    overlap: int = 0,
+    settings: dict[str, Any] | None = None,
+) -> Task[SequenceModel]:
+    """What the training loop needs of a sequence model; arguments as in `train_sequence_model`."""
     device = next(model.parameters()).device
     length = model.config.transformer.context_window_size
     targets = torch.from_numpy(validation.targets).long()
@@ -460,8 +475,7 @@ def train_sequence_model(
         }
 
     shape = {"model": repr(model.config), "overlap": overlap, **(settings or {})}
-    task = Task(model, batches, len(batches(1)), step, validate, shape)
-    return fit(task, trainer, device, on_epoch)
+    return Task(model, batches, len(batches(1)), step, validate, shape)
 
 
 # ---------------------------------------------------------------- a trained model as one file

@@ -64,6 +64,7 @@ def test_an_old_python_is_named():
 def test_packages_that_are_missing_or_other_are_named(tmp_path):
     (tmp_path / "requirements.txt").write_text(
         "# set\nnumpy==0.1  # old\nno-such-thing==1.0  # x\n"
+        'not-here==1.0; sys_platform == "plan9"  # of another platform\n'
     )
     old, missing = check.check_packages(tmp_path)
     assert old == (

@@ -1,0 +1,148 @@
+"""Several processes train one model: each takes a share of every batch, gradients are averaged.
+
+`tools/train_distributed.py` uses it under torchrun. Source: Li et al., PyTorch Distributed:
+Experiences on Accelerating Data Parallel Training, 2020.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from recformer_utils.configuration import TrainerConfig
+from recformer_utils.files import replacing
+from recformer_utils.loop import Task
+from recformer_utils.optimization import gradient_step
+from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, SequenceModel
+
+
+def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
+    """Joins the processes that torchrun started; alone without torchrun.
+
+    Args:
+        backend: "gloo" computes on CPUs, "nccl" on one GPU a process.
+
+    Returns:
+        Number of this process from 0, how many there are, and the device to compute on.
+    """
+    device = torch.device("cpu")
+    if backend == "nccl":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"  # what is on the CPU, such as a checkpoint, goes by gloo
+    environment = os.environ
+    if "RANK" not in environment:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    elif environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend)
+    else:
+        # torchrun's store outlives a restart, with the addresses of the dead in it (seen with
+        # PyTorch 2.13: "Connection refused"). Under a name of its own each start finds its own.
+        address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+        store = dist.TCPStore(address, port, is_master=False)
+        store = dist.PrefixStore(f"start-{environment['TORCHELASTIC_RESTART_COUNT']}", store)
+        rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
+    return dist.get_rank(), dist.get_world_size(), device
+
+
+def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:
+    """The rows of a batch that a process computes, and what its mean loss counts.
+
+    Averaging the processes' means would count a position less where its process has many. With
+    this weight on each, the average over the processes is the mean over all positions.
+
+    Returns:
+        Every so-manieth row; weight: own positions with a target * processes / those of all. A
+        process without a row gets the first one with weight 0, since all must take part.
+    """
+    rows = torch.arange(len(batch.lengths))[rank::processes]
+    counts = (batch.targets != NO_TARGET).sum(dim=1)  # (batch,)
+    weight = processes * counts[rows].sum().item() / counts.sum().item()
+    if len(rows) == 0:
+        rows = torch.zeros(1, dtype=torch.int64)
+    return SequenceBatch(*(tensor[rows] for tensor in batch)), weight
+
+
+class _Loss(nn.Module):
+    """The loss as a forward pass: what DistributedDataParallel watches."""
+
+    def __init__(self, model: SequenceModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: SequenceBatch) -> torch.Tensor:
+        return self.model.loss(batch)
+
+
+def share_task(
+    task: Task[SequenceModel], trainer: TrainerConfig, num_questions: int
+) -> Task[SequenceModel]:
+    """The same task for one of several processes, between `join` and `fit`.
+
+    ``trainer.batch_size`` stays that of all processes together, and so do losses and metrics.
+
+    Args:
+        task: of `sequence_task`, with this process' share of the validation.
+        trainer: as given to `fit`.
+        num_questions: how many users are in this process' share of the validation.
+
+    Raises:
+        ValueError: the trainer asks for torch.compile, which is not done here.
+    """
+    if trainer.compile:
+        raise ValueError("compile is not done in several processes: set it to false")
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    device = next(task.model.parameters()).device
+    devices = [device] if device.type == "cuda" else None
+    parallel = DistributedDataParallel(_Loss(task.model), device_ids=devices)
+
+    def batches(epoch: int):
+        whole = task.batches(epoch)
+        torch.manual_seed(torch.initial_seed() + rank)  # other dropout in each process
+        return whole
+
+    def step(_: nn.Module, batch: SequenceBatch, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        mine, weight = share_of(batch, rank, processes)
+        mine = mine.to(device)
+        loss = gradient_step(
+            lambda: weight * parallel(mine), parallel, optimizer, device,
+            trainer.mixed_precision, trainer.max_gradient_norm,
+        )  # fmt: skip
+        dist.all_reduce(loss)
+        return loss / processes
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        means = task.validate(model) if num_questions else {}
+        names = ("validation_loss", "HR@10", "NDCG@10")
+        sums = torch.tensor([num_questions * means.get(name, 0.0) for name in names], dtype=float)
+        count = torch.tensor(float(num_questions), dtype=float)
+        dist.all_reduce(sums)
+        dist.all_reduce(count)
+        return dict(zip(names, (sums / count).tolist(), strict=True))
+
+    return dataclasses.replace(task, batches=batches, step=step, validate=validate)
+
+
+def own_folder_of(model_dir: Path) -> Path:
+    """Where this process keeps its checkpoint: the first one in model_dir, the others below it.
+
+    Before a run the first one's checkpoint goes to all: a kill may come when only some have
+    written the last epoch, and a process on a new machine has none.
+    """
+    rank = dist.get_rank()
+    folder = model_dir if rank == 0 else model_dir / f"process-{rank}"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pth"
+    content = [checkpoint.read_bytes() if rank == 0 and checkpoint.exists() else None]
+    dist.broadcast_object_list(content)
+    if rank and content[0] is None:
+        checkpoint.unlink(missing_ok=True)
+    elif rank:
+        with replacing(checkpoint) as file:
+            file.write(content[0])
+    return folder

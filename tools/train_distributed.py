@@ -1,0 +1,88 @@
+"""Trains the sequence model in several processes, one model and one loss curve.
+
+    torchrun --standalone --nproc-per-node 2 --max-restarts 3 tools/train_distributed.py --data sample
+    torchrun --standalone --nproc-per-node 8 tools/train_distributed.py --backend nccl    (8 GPUs)
+    python tools/train_distributed.py                                            (one process)
+
+--batch-size is that of all processes together. Kill one of the processes whose numbers are printed:
+torchrun ends the others and starts them all again, and they go on after the last whole epoch.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from recformer_utils.configuration import TrainerConfig
+from recformer_utils.distributed import join, own_folder_of, share_task
+from recformer_utils.loop import fit
+from recformer_utils.movielens import load_movielens
+from recformer_utils.sequence_model import (
+    Questions,
+    SequenceModel,
+    SequenceModelConfig,
+    sequence_task,
+)
+from recformer_utils.sequences import leave_one_out, order_by_time
+from recformer_utils.tokens import MovieLensMetadata
+from recformer_utils.transformer import TransformerConfig
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="auto", help="auto, sample, ml-1m or a folder")
+    parser.add_argument("--model-dir", type=Path, default=Path("runs/distributed"))
+    parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=64, help="of all processes together")
+    parser.add_argument("--length", type=int, default=100, help="longest history that is read")
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--learning-rate", type=float, default=0.003)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    rank, processes, device = join(arguments.backend)
+    # In one piece: processes that print would mix their lines.
+    sys.stdout.write(f"process {rank} of {processes}: pid {os.getpid()}\n")
+    sys.stdout.flush()
+    data = load_movielens(arguments.data)
+    metadata = MovieLensMetadata.from_frames(data.users, data.movies)
+    sequences = order_by_time(data.ratings, metadata)
+    split = leave_one_out(sequences)
+    train_lengths = np.maximum(sequences.lengths - 2, 0)
+    everybody = (split.user_tokens, split.train_lengths, split.validation_targets)
+    validation = Questions(*(column[rank::processes] for column in everybody))
+    dropout = [arguments.dropout] * 3
+    torch.manual_seed(arguments.seed)
+    shape = TransformerConfig(
+        metadata.vocab_size, arguments.length, arguments.width, arguments.layers, 2, *dropout
+    )
+    model = SequenceModel(SequenceModelConfig(shape)).to(device)
+    folder = own_folder_of(arguments.model_dir)
+    trainer = TrainerConfig(
+        data_dir=str(data.folder), model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"),
+        batch_size=arguments.batch_size, starting_learning_rate=arguments.learning_rate,
+        num_epochs=arguments.epochs, seed=arguments.seed, progress=False,
+    )  # fmt: skip
+    task = sequence_task(model, sequences, train_lengths, validation, trainer)
+    result = fit(
+        share_task(task, trainer, len(validation.users)), trainer, device,
+        on_epoch=lambda epoch, _: print(f"epoch {epoch}", flush=True) if rank == 0 else None,
+    )  # fmt: skip
+    if rank == 0:
+        columns = ["epoch", "train_loss", "validation_loss", "NDCG@10", "seconds"]
+        print(result.history[columns].round(4).to_string(index=False), flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
