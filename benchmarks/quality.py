@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pretrain import REPOSITORY, machine
 from scipy import stats
 
 from recformer_utils.baselines import distance_counts, score_function
@@ -32,6 +31,8 @@ from recformer_utils.files import replacing
 from recformer_utils.loop import TrainingResult
 from recformer_utils.movielens import MovieLens, load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer
+from recformer_utils.run_record import ROOT as REPOSITORY
+from recformer_utils.run_record import machine
 from recformer_utils.sequence_model import (
     Questions,
     SequenceModel,
