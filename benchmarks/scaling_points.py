@@ -244,7 +244,7 @@ def measure_serving(point: dict[str, Any], repetitions: int) -> list[dict[str, A
         index = faiss.index_factory(WIDTH, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
         index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 5, 64
         index.train(vectors)
-        settings = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n <= lists]
+        settings = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if n <= lists]
     else:
         index = faiss.index_factory(WIDTH, "HNSW16,Flat", faiss.METRIC_INNER_PRODUCT)
         settings = [10, 20, 40, 80, 160, 320, 640, 1280]

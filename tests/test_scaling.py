@@ -131,7 +131,6 @@ def test_a_point_is_measured_in_a_process_of_its_own(curve, point):
             assert row["mib"] > 0
 
 
-@pytest.mark.xfail(strict=True, reason="the run with all points waits for a quiet machine")
 def test_the_stored_run_has_every_point():
     stored = json.loads((ROOT / "benchmarks/scaling.json").read_text(encoding="utf-8"))
     for curve, points in scaling.POINTS.items():
