@@ -79,30 +79,38 @@ def stage_peak(name: str, data_name: str) -> dict[str, float]:
     return {"before_mib": round(before), "peak_mib": round(peak_mib())}
 
 
-def loss_peak(kind: str, movies: int) -> dict[str, float]:
-    """MiB that one step of a loss adds: full, chunked or sampled."""
+def loss_step(kind: str, movies: int) -> Callable[[], None]:
+    """One step of a loss with its gradients: full, chunked or sampled; scaling.py times it."""
     import torch
     import torch.nn.functional as F
 
     from recformer_utils.cross_entropy import full_cross_entropy
+    from recformer_utils.sequence_model import sampled_loss
 
+    losses = {
+        "full": lambda hidden, weight, targets: F.cross_entropy(hidden @ weight.T, targets),
+        "chunked": full_cross_entropy,
+        "sampled": lambda *tensors: sampled_loss(*tensors, "sampled", NEGATIVES),
+    }
     torch.manual_seed(0)
     hidden = torch.randn(POSITIONS, WIDTH, requires_grad=True)
     weight = (0.02 * torch.randn(movies, WIDTH)).requires_grad_()
-    targets = torch.randint(movies, (POSITIONS,))
-    full_cross_entropy(hidden[:2], weight[:9], targets[:2] % 9).backward()  # libraries are loaded
+    targets = torch.randint(movies - 2, (POSITIONS,))
+
+    def step() -> None:
+        hidden.grad = weight.grad = None
+        losses[kind](hidden, weight, targets).backward()
+
+    losses[kind](hidden[:2], weight[:300], targets[:2] % 298).backward()  # libraries are loaded
     hidden.grad = weight.grad = None
+    return step
+
+
+def loss_peak(kind: str, movies: int) -> dict[str, float]:
+    """MiB of the process before and after one step of a loss."""
+    step = loss_step(kind, movies)
     before = size_now_mib()
-    if kind == "chunked":
-        loss = full_cross_entropy(hidden, weight, targets)
-    elif kind == "full":
-        loss = F.cross_entropy(hidden @ weight.T, targets)
-    else:  # the target among negatives that the batch shares
-        negatives = torch.randint(movies, (NEGATIVES,))
-        own = (hidden * weight[targets]).sum(dim=1, keepdim=True)
-        logits = torch.cat([own, hidden @ weight[negatives].T], dim=1)
-        loss = F.cross_entropy(logits, torch.zeros(POSITIONS, dtype=torch.int64))
-    loss.backward()
+    step()
     return {"before_mib": round(before), "peak_mib": round(peak_mib())}
 
 

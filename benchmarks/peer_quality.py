@@ -1,7 +1,7 @@
-"""An implementation that is not ours under our protocol: python benchmarks/peer_quality.py --test
+"""An implementation that is not ours under our protocol: python benchmarks/peer_quality.py
 
 RecTools' SASRec, in the environment that `make bench` makes for it, learns from the same movies as
-the rows of quality.py and answers the same questions; its line joins theirs in results.jsonl.
+the rows of quality.py and answers the same questions, the test once; its line joins theirs.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from bench import PEERS, REPOSITORY
-from quality import Row, read, results_file, stored
+from quality import Row, find, read, results_file, store
 
 from recformer_utils.movielens import load_movielens
 from recformer_utils.run_record import machine
@@ -33,10 +33,15 @@ def main() -> None:
     parser.add_argument("--python", type=Path, default=PEERS / "rectools/bin/python")
     arguments = parser.parse_args()
     movielens = load_movielens(arguments.data)
-    config = dataclasses.asdict(ROW) | {"trainer": {"num_epochs": arguments.epochs}}
-    results, mine = results_file(movielens.name), (config, arguments.group, arguments.seed)
-    if any(mine == (old["config"], old["group"], old["seed"]) for old in stored(results)):
-        raise SystemExit("already measured: its line stands in the results")
+    results = results_file(movielens.name)
+    mine = {
+        "key": "rectools", "data": movielens.name, "group": arguments.group,
+        "split": "leave-one-out", "seed": arguments.seed,
+        "config": dataclasses.asdict(ROW) | {"trainer": {"num_epochs": arguments.epochs}},
+    }  # fmt: skip
+    if found := find(results, mine):
+        print("already measured:", json.dumps(found))
+        return
     data = read(movielens, arguments.group, "leave-one-out")
     questions = {
         f"{name}_{key}": value
@@ -56,21 +61,21 @@ def main() -> None:
             cwd=folder, env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)},
         )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
+    hits, gains = (
+        {part: round(found[f"{part}_{name}"], 5) for part in ("validation", "test")}
+        for name in ("hr10", "ndcg10")
+    )
     line = {
-        "rung": ROW.rung, "name": ROW.name, "key": "rectools", "data": movielens.name,
-        "group": arguments.group, "split": "leave-one-out", "target_time": False,
-        "seed": arguments.seed, "val_hr10": round(found["validation_hr10"], 5),
-        "val_ndcg10": round(found["validation_ndcg10"], 5), "val_ndcg10_interval": None,
-        "val_ndcg10_network": round(found["validation_ndcg10"], 5), "count_weights": [0.0, 0.0],
-        "test_hr10": round(found["test_hr10"], 5), "test_ndcg10": round(found["test_ndcg10"], 5),
-        "test_ndcg10_interval": None, "test_ndcg10_network": round(found["test_ndcg10"], 5),
+        "rung": ROW.rung, "name": ROW.name, **mine, "target_time": False,
+        "val_hr10": hits["validation"], "val_ndcg10": gains["validation"],
+        "val_ndcg10_interval": None, "val_ndcg10_network": gains["validation"],
+        "count_weights": [0.0, 0.0], "test_hr10": hits["test"], "test_ndcg10": gains["test"],
+        "test_ndcg10_interval": None, "test_ndcg10_network": gains["test"],
         "best_epoch": arguments.epochs, "parameters": found["parameters"],
         "train_seconds": round(found["train_seconds"]), "peak_mib": round(found["peak_mib"]),
         "machine": machine(), "torch": found["torch"], "date": datetime.date.today().isoformat(),
-        "config": config,
     }  # fmt: skip
-    with results.open("a") as stream:
-        stream.write(json.dumps(line) + "\n")
+    store(results, mine, line)
     print(json.dumps(line))
 
 

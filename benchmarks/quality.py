@@ -474,18 +474,31 @@ def run_once(key: str, row: Row, arguments: argparse.Namespace) -> None:
         "key": key, "data": name, "group": arguments.group, "split": arguments.split,
         "seed": arguments.seed, "config": dataclasses.asdict(row),
     }  # fmt: skip
-    mine = json.loads(json.dumps(mine))
+    if found := find(file, mine, scored=arguments.test):
+        print("already measured:", json.dumps(found))
+        return
+    line = measure(row, key, arguments)
+    store(file, mine, line)
+    print(json.dumps(line))
+
+
+def find(file: Path, mine: dict[str, Any], scored: bool = False) -> dict[str, Any] | None:
+    """The line of a run in a file of results; scored: only if it has test figures."""
+    mine = json.loads(json.dumps(mine))  # as it looks in the file: lists for tuples
     for line in stored(file):
-        if mine.items() <= line.items() and (line["test_ndcg10"] is not None or not arguments.test):
-            print("already measured:", json.dumps(line))
-            return
-    line = json.dumps(measure(row, key, arguments))
+        if mine.items() <= line.items() and (line["test_ndcg10"] is not None or not scored):
+            return line
+    return None
+
+
+def store(file: Path, mine: dict[str, Any], line: dict[str, Any]) -> None:
+    """Writes the line of a run, in place of an earlier one without test figures."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Read again: another row may have been written meanwhile. A line without test makes way.
-    others = [json.dumps(old) for old in stored(file) if not mine.items() <= old.items()]
+    mine = json.loads(json.dumps(mine))
+    # Read again: another row may have been written meanwhile.
+    others = [old for old in stored(file) if not mine.items() <= old.items()]
     with replacing(file, mode=0o644) as stream:
-        stream.write("".join(f"{each}\n" for each in [*others, line]).encode())
-    print(line)
+        stream.write("".join(f"{json.dumps(each)}\n" for each in [*others, line]).encode())
 
 
 if __name__ == "__main__":

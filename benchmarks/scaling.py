@@ -24,17 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scaling_points import MEASURES, NEGATIVES, POSITIONS, QUERIES, STEP_POSITIONS, TOP, WIDTH
+from memory import CATALOGUES, LARGEST_FULL, NEGATIVES, POSITIONS, WIDTH
+from scaling_points import MEASURES, QUERIES, STEP_POSITIONS, TOP
 
 HERE = Path(__file__).resolve().parent
-LARGEST_FULL = 300_000  # a million would need 12 GB for the logits, their softmax and its gradient
 POINTS = {
     "catalogue": [
         {"loss": loss, "movies": movies}
-        for loss, movies in itertools.product(
-            ("full", "chunked", "sampled"),
-            (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
-        )
+        for loss, movies in itertools.product(("full", "chunked", "sampled"), CATALOGUES)
         if loss != "full" or movies <= LARGEST_FULL
     ],
     "history": [

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memory import WIDTH, loss_step, peak_mib, size_now_mib
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
-POSITIONS, WIDTH, NEGATIVES = 1_024, 64, 256  # of the losses
 STEP_POSITIONS = 8_000  # of a training step, whatever the length of its histories
 QUERIES, TOP = 1_000, 10  # of the search
 
@@ -36,31 +36,7 @@ def median_of(function: Callable[[], object], repetitions: int, budget: float = 
 
 def measure_catalogue(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
     """A loss and its gradients: what it adds to the memory, and its time."""
-    import torch
-    import torch.nn.functional as F
-    from memory import peak_mib, size_now_mib
-
-    from recformer_utils.cross_entropy import full_cross_entropy
-    from recformer_utils.sequence_model import sampled_loss
-
-    def plain(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(hidden @ weight.T, targets)
-
-    def sampled(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return sampled_loss(hidden, weight, targets, "sampled", NEGATIVES)
-
-    loss = {"full": plain, "chunked": full_cross_entropy, "sampled": sampled}[point["loss"]]
-    torch.manual_seed(0)
-    hidden = torch.randn(POSITIONS, WIDTH, requires_grad=True)
-    weight = (0.02 * torch.randn(point["movies"], WIDTH)).requires_grad_()
-    targets = torch.randint(point["movies"] - 2, (POSITIONS,))
-
-    def step() -> None:
-        hidden.grad = weight.grad = None
-        loss(hidden, weight, targets).backward()
-
-    loss(hidden[:2], weight[:300], targets[:2] % 298).backward()  # libraries are loaded
-    hidden.grad = weight.grad = None
+    step = loss_step(point["loss"], point["movies"])
     before = size_now_mib()
     step()
     added = peak_mib() - before
@@ -70,7 +46,6 @@ def measure_catalogue(point: dict[str, Any], repetitions: int) -> list[dict[str,
 def measure_history(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
     """A training step of the sequence model on as many positions, in ever longer histories."""
     import torch
-    from memory import peak_mib, size_now_mib
 
     model = _sequence_model(point["length"], pair_gaps=point["attention"] != "plain")
     rows = STEP_POSITIONS // point["length"]
@@ -120,7 +95,6 @@ def measure_users(point: dict[str, Any], repetitions: int) -> list[dict[str, Any
     """Users by the sample's law: put in order, cut into an epoch's batches, trained, evaluated."""
     import pandas as pd
     import torch
-    from memory import peak_mib, size_now_mib
 
     from recformer_utils.evaluation import evaluate_ranking
     from recformer_utils.optimization import fast_matrix_products
@@ -280,7 +254,6 @@ def _a_query(timed: dict[str, float], queries: int) -> dict[str, float]:
 def measure_reading(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
     """A folder in the form of MovieLens-32M with so many ratings, written, read and removed."""
     from big_csv import write_csv
-    from memory import peak_mib, size_now_mib
 
     from recformer_utils.movielens import load_movielens
 

@@ -15,23 +15,22 @@ import pandas as pd
 
 from recformer_utils.movielens_files import (
     CSV_FILES,
+    HALF_STARS,
     INT32,
     MOVIE_COLUMNS,
     RATING_COLUMNS,
     USER_COLUMNS,
     MovieLensFormatError,
     MovieLensNotFoundError,
-    _in_words,
     _quoted,
     _refuse_repeats,
-    _value,
+    _split,
+    _values,
 )
 
 MOVIE_HEADER = ["movieId", "title", "genres"]
 RATING_HEADER = ["userId", "movieId", "rating", "timestamp"]
 BLOCK_BYTES = 16 << 20  # of ratings.csv at a time, about half a million lines
-HALF_STARS = {f"{half / 2:.1f}": -(-half // 2) for half in range(1, 11)}  # "0.5" -> 1, "1.0" -> 1
-HALF_STARS |= {str(stars): stars for stars in range(1, 6)}
 
 
 def read_movielens_csv(
@@ -75,14 +74,7 @@ def read_movies_csv(path: str | Path) -> pd.DataFrame:
                 if len(row) != 3:
                     found = f"{len(row)} fields in {_quoted(','.join(row))}"
                     raise MovieLensFormatError(path, lines.line_num, found, "three fields")
-                values = []
-                for field, (name, (_, allowed)) in zip(row, MOVIE_COLUMNS.items(), strict=True):
-                    value = _value(field, allowed)
-                    if value is None:
-                        found = f"{name} {_quoted(field)}"
-                        raise MovieLensFormatError(path, lines.line_num, found, _in_words(allowed))
-                    values.append(value)
-                rows.append(values)
+                rows.append(_values(path, lines.line_num, row, MOVIE_COLUMNS))
         except UnicodeDecodeError as error:
             found = f"the byte {error.object[error.start]:02x}"
             raise MovieLensFormatError(path, lines.line_num + 1, found, "UTF-8 text") from error
@@ -191,22 +183,11 @@ def _parse_block(raw: bytes) -> dict[str, np.ndarray] | None:
 
 def _parse_block_slowly(path: str | Path, first: int, raw: bytes) -> dict[str, np.ndarray]:
     """Parse line by line; the first line not as it must be raises MovieLensFormatError."""
+    columns = RATING_COLUMNS | {"rating": (RATING_COLUMNS["rating"][0], HALF_STARS)}
     rows = []
     for number, line in enumerate(raw[:-1].split(b"\n"), start=first):
-        text = line.decode("utf-8", "replace")
-        fields = text.split(",")
-        if len(fields) != len(RATING_HEADER):
-            found = f"{len(fields)} fields in {_quoted(text)}" if text.strip() else "a blank line"
-            raise MovieLensFormatError(path, number, found, f"the fields {','.join(RATING_HEADER)}")
-        row = []
-        for field, (name, (_, allowed)) in zip(fields, RATING_COLUMNS.items(), strict=True):
-            stars = name == "rating"
-            value = HALF_STARS.get(field) if stars else _value(field, allowed)
-            if value is None:
-                expected = "half stars from 0.5 to 5.0" if stars else _in_words(allowed)
-                raise MovieLensFormatError(path, number, f"{name} {_quoted(field)}", expected)
-            row.append(value)
-        rows.append(row)
+        fields = _split(path, number, line.decode("utf-8", "replace"), ",", RATING_HEADER)
+        rows.append(_values(path, number, fields, columns))
     return {
         name: np.array(column, dtype=dtype)
         for (name, (dtype, _)), column in zip(

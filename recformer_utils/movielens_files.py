@@ -18,8 +18,8 @@ BY_HAND = (
     "to data/ml-1m, or set RECFORMER_DATA to a folder with users.dat, movies.dat and ratings.dat."
 )
 
-# Column name -> (dtype, allowed values or, for any text that is not blank, None). The codes are
-# those of MovieLens-1M's README.
+# Column name -> (dtype, allowed values or, for any text that is not blank, None; a dict where texts
+# have values of their own). The codes are those of MovieLens-1M's README.
 INT32 = range(2**31)
 AGES = (1, 18, 25, 35, 45, 50, 56)
 USER_COLUMNS = {
@@ -36,7 +36,10 @@ RATING_COLUMNS = {
     "rating": (np.int8, range(1, 6)),
     "unix_timestamp": (np.int32, INT32),
 }
-Allowed = range | tuple | None
+# Half stars of the CSV form, rounded up: "0.5" -> 1, "1.0" -> 1, ..., and "4" -> 4.
+HALF_STARS = {f"{half / 2:.1f}": -(-half // 2) for half in range(1, 11)}
+HALF_STARS |= {str(stars): stars for stars in range(1, 6)}
+Allowed = range | tuple | dict | None
 Columns = dict[str, tuple[object, Allowed]]
 
 WHOLE_NUMBER = re.compile(r"0*([0-9]{1,10})")
@@ -187,18 +190,29 @@ def _parse_lines(path: str | Path, raw: bytes, columns: Columns) -> pd.DataFrame
 def _rows(path: str | Path, raw: bytes, columns: Columns) -> Iterator[list[int | str]]:
     for number, line in enumerate(io.BytesIO(raw), start=1):
         text = _decode(path, number, line[:-1])
-        fields = text.split("::")
-        if len(fields) != len(columns):
-            found = f"{len(fields)} fields in {_quoted(text)}" if text.strip() else "a blank line"
-            raise MovieLensFormatError(path, number, found, f"the fields {'::'.join(columns)}")
-        row = []
-        for field, (name, (_, allowed)) in zip(fields, columns.items(), strict=True):
-            value = _value(field, allowed)
-            if value is None:
-                found = f"{name} {_quoted(field)}"
-                raise MovieLensFormatError(path, number, found, _in_words(allowed))
-            row.append(value)
-        yield row
+        fields = _split(path, number, text, "::", list(columns))
+        yield _values(path, number, fields, columns)
+
+
+def _split(path: str | Path, number: int, text: str, separator: str, names: list[str]) -> list[str]:
+    """The fields of a line; another number of them raises MovieLensFormatError."""
+    fields = text.split(separator)
+    if len(fields) != len(names):
+        found = f"{len(fields)} fields in {_quoted(text)}" if text.strip() else "a blank line"
+        raise MovieLensFormatError(path, number, found, f"the fields {separator.join(names)}")
+    return fields
+
+
+def _values(path: str | Path, number: int, fields: list[str], columns: Columns) -> list[int | str]:
+    """What a line's fields say; one that is not allowed raises MovieLensFormatError."""
+    values = []
+    for field, (name, (_, allowed)) in zip(fields, columns.items(), strict=True):
+        value = _value(field, allowed)
+        if value is None:
+            found = f"{name} {_quoted(field)}"
+            raise MovieLensFormatError(path, number, found, _in_words(allowed))
+        values.append(value)
+    return values
 
 
 def _decode(path: str | Path, number: int, line: bytes) -> str:
@@ -225,6 +239,8 @@ def _value(text: str, allowed: Allowed) -> int | str | None:
     """Return the field's value, None if it is not allowed."""
     if allowed is None:
         return text if text.strip() else None
+    if isinstance(allowed, dict):
+        return allowed.get(text)
     whole = WHOLE_NUMBER.fullmatch(text)
     value = int(whole[1]) if whole else text
     # A text is never in a range, but Python would look through all of it to find out.
@@ -236,6 +252,8 @@ def _in_words(allowed: Allowed) -> str:
         return "some text"
     if isinstance(allowed, range):
         return f"a whole number from {allowed[0]} to {allowed[-1]}"
+    if allowed is HALF_STARS:
+        return "half stars from 0.5 to 5.0"
     return f"one of {', '.join(map(str, allowed))}"
 
 
