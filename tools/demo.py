@@ -5,6 +5,7 @@ cards, and the runtime from npm. Serve the folder with `python -m http.server` a
 """
 
 import argparse
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import pandas as pd
 from demo_cards import FONT_LICENCE, VIEW, record_card, write_font
-from demo_model import better_filling, compare, export, load_pretrained
+from demo_model import compare, export, load_pretrained
 from filelock import FileLock  # PyTorch brings it
 
+from recformer_utils.checkpoints import CheckpointError
 from recformer_utils.files import replacing
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
 from recformer_utils.title_cards import PALETTES, split_title
@@ -42,12 +44,13 @@ def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
     Args:
         out: the folder; one that is there is replaced.
         data: the catalogue, and the histories to compare the exported model on.
-        weights: another model.pth, with its config.yaml beside it, than the pretrained one.
+        weights: another file of save_sequence_model than the pretrained one.
 
     Returns:
         What manifest.json holds.
     """
     pretrained = load_pretrained(data, weights)
+    rated = dataclasses.replace(data, movies=pretrained.movies)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         folder = Path(temporary) / "new"
@@ -61,11 +64,9 @@ def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
             or agreement.largest_difference > LARGEST_DIFFERENCE
         ):
             raise DemoError(f"the exported model is not the one that was trained: {agreement}")
-        filling, rates = better_filling(pretrained)
-        metadata = pretrained.metadata
-        films = catalogue(data, metadata)
-        write_json(folder / "catalogue.json", {"films": films, "presets": presets(data)})
-        write_cards(folder, data.movies)
+        films = catalogue(rated, pretrained.metadata)
+        write_json(folder / "catalogue.json", {"films": films, "presets": presets(rated)})
+        write_cards(folder, rated.movies)
         manifest = {
             "data_set": {
                 "name": data.name,
@@ -78,11 +79,7 @@ def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
                 **described(model),
                 "opset": opset,
                 "window": pretrained.window,
-                "num_movies": metadata.num_movies,
-                "vocab_size": metadata.vocab_size,
-                "start_token": metadata.start_token,
-                "filling": filling,
-                "filling_hit_rates": {name: round(rate, 4) for name, rate in rates.items()},
+                "num_movies": len(films),
             },
             "runtime": copy_runtime(folder / "runtime"),
         }
@@ -98,7 +95,7 @@ def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
 def catalogue(data: MovieLens, metadata: MovieLensMetadata) -> list[dict]:
     """The films, most watched first: id, token, name, year, genres."""
     watched = data.ratings["movie_id"].value_counts()
-    movies = data.movies.assign(watched=data.movies["movie_id"].map(watched).fillna(0))
+    movies = data.movies.assign(watched=data.movies["movie_id"].map(watched))
     movies = movies.sort_values(["watched", "movie_id"], ascending=[False, True])
     tokens = metadata.tokenize_movies(movies["movie_id"])
     films = []
@@ -215,7 +212,7 @@ def main() -> int:
     print(f"Building the demo on {data}")
     try:
         manifest = build(arguments.out.resolve(), data)
-    except (DemoError, FileNotFoundError) as error:
+    except (DemoError, CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"The demo was not built: {error}", file=sys.stderr)
         return 1
     where = arguments.out

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,22 +47,48 @@ def pretrained(demo_tools):
 
 
 @pytest.fixture(scope="session")
-def pytorch_ten(pretrained, sample_demo):
+def score_history(demo_tools):
+    """The stored model's logits for a history without times, the features left where they are.
+
+    score_history(data) -> movie tokens, int (time,) -> float (1, vocab_size)
+    """
+    from demo_model import GAP_SECONDS
+
+    from recformer_utils.sequence_model import load_sequence_model, make_batch
+    from recformer_utils.sequences import Sequences
+    from recformer_utils.tokens import MovieLensMetadata
+
+    def of(data):
+        movies = data.movies[data.movies["movie_id"].isin(data.ratings["movie_id"])]
+        file = demo_tools.REPOSITORY / "data/pretrained" / data.name / "sequence_model.pth"
+        metadata = MovieLensMetadata.from_frames(data.users, movies)
+        model, _ = load_sequence_model(file, movies, metadata)
+
+        def score(tokens):
+            # One film more in front, so that the first of the history has a gap before it.
+            tokens = np.append(tokens[:1], tokens)
+            times = GAP_SECONDS * np.arange(len(tokens))
+            ends = np.array([0, len(tokens)])
+            user = Sequences(tokens, np.ones(len(tokens), np.int8), times, ends)
+            batch = make_batch(user, np.array([1]), ends[1:] - 1, np.array([0]))
+            with torch.no_grad():
+                return model.scores(model(batch)[:, -1])
+
+        return score
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def pytorch_ten(pretrained, score_history):
     """What PyTorch recommends to somebody with a history of movie ids: [(movie id, probability)]."""
-    filling = json.loads((sample_demo / "manifest.json").read_text())["model"]["filling"]
-    metadata, model = pretrained.metadata, pretrained.model.model
-    mean_user = model.user_embedding.weight.detach().mean(dim=0, keepdim=True)
+    from recformer_utils.movielens import load_movielens
+
+    metadata, score = pretrained.metadata, score_history(load_movielens("sample"))
 
     def ten(movie_ids):
-        tokens = metadata.tokenize_movies(movie_ids).tolist()
-        window = tokens[-pretrained.window :]
-        while len(window) < pretrained.window:
-            if filling == "start":
-                window = [metadata.start_token, *window]
-            else:  # the films over and over, the last one at the end
-                window = [window[len(tokens) - 1], *window]
-        with torch.no_grad():
-            scores = model.score(torch.tensor([window]), mean_user).softmax(dim=-1)[0]
+        tokens = metadata.tokenize_movies(movie_ids)
+        scores = score(tokens).softmax(dim=-1)[0]
         scores[tokens] = -1
         scores[metadata.num_movies :] = -1
         best = scores.topk(10)

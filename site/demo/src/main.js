@@ -9,8 +9,9 @@ import { picksList } from "./picks.js";
 import { shelf } from "./shelf.js";
 import { percent, tenList } from "./ten.js";
 
-const MOST = 30; // films in a selection; the model reads the last few of them
-const ASKED = 5; // films that the page asks for, also when a model could read more
+const MOST = 30; // films in a selection, unless the model reads fewer
+const ASKED = 5; // films that the page asks for
+const COUNTS = ["", "One film says", "Two films say", "Three films say", "Four films say"];
 
 let manifest, catalogue, model, markShelf;
 let picked = []; // movie ids, watched first to watched last
@@ -51,13 +52,14 @@ async function open() {
 /** The reader's new selection; the first one also starts the recommender. */
 function choose(ids) {
   say("");
-  if (ids.length > MOST) return say(`A selection holds ${MOST} films at most: remove one first.`);
+  if (ids.length > most()) return say(`A selection holds ${most()} films at most: remove one first.`);
   select(ids);
   writeLink(manifest.data_set.name, picked);
   if (picked.length && !loading && $("failure").hidden) start();
 }
 
-const asked = () => Math.min(ASKED, manifest.model.window);
+const most = () => Math.min(MOST, manifest.model.window);
+const asked = () => Math.min(ASKED, most());
 
 function toggle(id) {
   choose(picked.includes(id) ? picked.filter((other) => other !== id) : [...picked, id]);
@@ -66,21 +68,15 @@ function toggle(id) {
 function select(ids) {
   picked = [...ids];
   const films = picked.map((id) => catalogue.byId.get(id));
-  const { window, filling } = manifest.model;
-  showPicks(films, catalogue, window, asked());
+  showPicks(films, catalogue, asked());
   markShelf(picked);
   for (const chip of $("presets").children) {
     chip.setAttribute("aria-pressed", String(chip.dataset.films === picked.join(",")));
   }
   $("clear").hidden = $("copy").hidden = !picked.length;
-  $("order-note").textContent =
-    films.length > window ? `the model reads the last ${window}` : "watched first → watched last";
-  const missing = asked() - films.length;
-  $("short").hidden = !films.length || missing <= 0;
+  $("short").hidden = !films.length || films.length >= asked();
   $("short").querySelector("p").textContent =
-    `The model reads ${window} films. Until you have picked ${missing} more it ` +
-    (filling === "repeat" ? "repeats yours" : "takes you for a newcomer") +
-    " and knows less about you.";
+    `${COUNTS[films.length]} little: the model reads up to ${manifest.model.window}, and ${asked()} tell it more.`;
   recommend();
 }
 
@@ -92,7 +88,7 @@ function followLink() {
   else if (link && link.dataSet !== name) {
     say(`The link belongs to another catalogue (${link.dataSet}); this page shows ${name}. Pick films below.`);
   } else if (link) {
-    const known = link.ids.filter((id) => catalogue.byId.has(id)).slice(0, MOST);
+    const known = link.ids.filter((id) => catalogue.byId.has(id)).slice(0, most());
     const lost = link.ids.length - known.length;
     say(lost ? `${lost} of the link's ${link.ids.length} films could not be shown and were left out.` : "");
     return select(known);
@@ -185,7 +181,7 @@ function describe() {
       "allow its films to be published again; with a copy of your own, “make demo” builds this page on it."
     : `Built on ${data.title}. ` +
       (data.may_be_published ? "" : "For this machine only: the licence of MovieLens forbids redistribution.");
-  $("numbers").textContent = `${data.films.toLocaleString("en")} films; the model reads ${file.window} of them; ` +
+  $("numbers").textContent = `${data.films.toLocaleString("en")} films; the model reads up to ${file.window} of yours; ` +
     `ONNX opset ${file.opset}, ${megabytes(file.bytes)}` +
     (runtime ? `, run by ${runtime.name} ${runtime.version}.` : ".");
 }

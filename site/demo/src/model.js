@@ -65,12 +65,11 @@ class Model {
 
   /**
    * The n most probable next films that are not in the history.
-   * @param {number[]} history movie tokens, at least one
+   * @param {number[]} history movie tokens, from one to as many as the model reads
    * @returns {Promise<{token: number, probability: number}[]>} most probable first
    */
   async recommend(history, n = 10) {
-    const tokens = fillWindow(history, this.description);
-    const input = new this.ort.Tensor("int32", tokens, [1, tokens.length]);
+    const input = new this.ort.Tensor("int32", Int32Array.from(history), [1, history.length]);
     const run = () => this.session.run({ movie_tokens: input });
     const { logits } = await (this.turn = this.turn.then(run, run));
     const probabilities = softmax(logits.data);
@@ -83,16 +82,6 @@ class Model {
       .sort((a, b) => b.probability - a.probability)
       .slice(0, n);
   }
-}
-
-/** Of a long history the last films; a short one is filled as fill_window in demo_model.py does. */
-export function fillWindow(history, { window, filling, start_token }) {
-  const last = history.slice(-window);
-  return Int32Array.from({ length: window }, (_, place) => {
-    const at = last.length - window + place; // negative where films are missing
-    if (at >= 0) return last[at];
-    return filling === "repeat" ? last[((at % last.length) + last.length) % last.length] : start_token;
-  });
 }
 
 /** Over the whole vocabulary, before anything is left out, as the notebooks do. */

@@ -4,7 +4,7 @@ import { $, element, glide } from "./dom.js";
 
 /**
  * @param {(films: number[]) => void} onChange gets the new order, or the films that are left
- * @returns shows films, of which the model reads the last `window`, in at least `slots` places
+ * @returns shows films in at least `slots` places
  */
 export function picksList(onChange) {
   const list = $("picks");
@@ -34,7 +34,7 @@ export function picksList(onChange) {
 
   dragging(list, moved);
 
-  return function show(films, catalogue, window, slots) {
+  return function show(films, catalogue, slots) {
     order = films.map((film) => film.id);
     glide(list, () => {
       for (const [id, item] of items) {
@@ -47,7 +47,6 @@ export function picksList(onChange) {
       films.forEach((film, place) => {
         if (!items.has(film.id)) items.set(film.id, pick(film, catalogue));
         const item = items.get(film.id);
-        item.classList.toggle("unread", place < films.length - window);
         item.querySelector(".place").textContent = place + 1;
         enable(item.querySelector("[data-do=earlier]"), place > 0);
         enable(item.querySelector("[data-do=later]"), place < films.length - 1);
