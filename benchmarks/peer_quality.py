@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from bench import PEERS, REPOSITORY
-from quality import Row, find, read, results_file, store
+from quality import TRAINER, Row, find, read, results_file, store
 
 from recformer_utils.movielens import load_movielens
 from recformer_utils.run_record import machine
@@ -27,7 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="ml-1m", help="sample, ml-1m or a folder")
     parser.add_argument("--group", choices=("A", "B"), default="B")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=TRAINER["num_epochs"])
+    parser.add_argument("--batch", type=int, default=TRAINER["batch_size"], help="histories")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--python", type=Path, default=PEERS / "rectools/bin/python")
@@ -37,7 +38,8 @@ def main() -> None:
     mine = {
         "key": "rectools", "data": movielens.name, "group": arguments.group,
         "split": "leave-one-out", "seed": arguments.seed,
-        "config": dataclasses.asdict(ROW) | {"trainer": {"num_epochs": arguments.epochs}},
+        "config": dataclasses.asdict(ROW)
+        | {"trainer": {"num_epochs": arguments.epochs, "batch_size": arguments.batch}},
     }  # fmt: skip
     if found := find(results, mine):
         print("already measured:", json.dumps(found))
@@ -55,7 +57,8 @@ def main() -> None:
             train_lengths=data.train_lengths, **questions,
         )  # fmt: skip
         script = REPOSITORY / "benchmarks/peers/rectools_quality.py"
-        command = [arguments.python, script, file, arguments.epochs, arguments.seed]
+        command = [arguments.python, script, file]
+        command += [arguments.epochs, arguments.batch, arguments.seed]
         done = subprocess.run(
             [str(part) for part in command], stdout=subprocess.PIPE, text=True, check=True,
             cwd=folder, env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)},

@@ -99,7 +99,7 @@ def load_pretrained(data: MovieLens, weights: Path | None = None) -> Pretrained:
     if not weights.exists():
         raise FileNotFoundError(
             f"no pretrained model for {data.name!r} at {weights}: train one with "
-            f"`PYTHONPATH=tools python benchmarks/quality.py --row best --data {data.name} --publish`"
+            f"`python benchmarks/quality.py --row best --data {data.name} --publish`"
         )
     movies = data.movies[data.movies["movie_id"].isin(data.ratings["movie_id"])]
     metadata = MovieLensMetadata.from_frames(data.users, movies)

@@ -1,7 +1,8 @@
 """RecTools' SASRec as a cross-check, in its own environment: how good it gets under our protocol.
 
-python rectools_quality.py QUESTIONS.npz EPOCHS SEED; what peer_quality.py calls. Trains on the first
-movies of every user, recommends ten unseen ones after longer histories, prints one JSON line.
+python rectools_quality.py QUESTIONS.npz EPOCHS BATCH SEED; what peer_quality.py calls. Trains on the
+first movies of every user (of them the last 201, as RecTools does), recommends ten unseen ones after
+longer histories, prints one JSON line.
 """
 
 import json
@@ -18,7 +19,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
-file, epochs, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+file, (epochs, batch, seed) = sys.argv[1], map(int, sys.argv[2:])
 warnings.simplefilter("ignore")  # of another project's packages about each other
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 seed_everything(seed)
@@ -61,7 +62,7 @@ def interactions(ends: np.ndarray) -> Dataset:
 
 
 model = SASRecModel(
-    n_blocks=2, n_heads=2, n_factors=64, session_max_len=200, batch_size=128, dropout_rate=0.2,
+    n_blocks=2, n_heads=2, n_factors=64, session_max_len=200, batch_size=batch, dropout_rate=0.2,
     loss="softmax", lr=0.001, get_trainer_func=trainer,
 )  # fmt: skip
 started = time.perf_counter()
