@@ -32,8 +32,15 @@ from recformer_utils.transformer import Transformer, TransformerConfig
 
 NO_TARGET = -100  # what PyTorch's cross-entropy leaves out
 GAP_BUCKETS = 40  # floor(2 ln(1 + seconds)): the last one holds all gaps of nine years and more
-
-
+# Between the movies of somebody who names no times. Measured on 2026-11-24 (2 CPU cores, x86_64, no
+# GPU) on the validation users of leave-one-out, their last 5 | 10 films with this in place of their
+# own gaps, NDCG@10. MovieLens-1M: own gaps 0.180 | 0.199, same second 0.056 | 0.056, 10 s
+# 0.154 | 0.168, a minute 0.164 | 0.174, an hour 0.153 | 0.161 (all these with no gap before the
+# first). The sample's 600 users tell them hardly apart, 0.260 to 0.265 | 0.263 to 0.273.
+# No gap before the first film means to the model "in the same second": a minute there too gives
+# 0.161 | 0.171, but to those who name one, two or three films 0.089, 0.129, 0.145, not 0.035,
+# 0.107, 0.123.
+SECONDS_APART = 60
 Loss = Literal["full", "sampled", "bce", "gbce"]
 GBCE_CALIBRATION = 0.75  # t of Petrov and Macdonald: 0 is plain BCE, 1 undoes the sampling
 
@@ -58,7 +65,7 @@ class SequenceModelConfig:
 
 
 class SequenceBatch(NamedTuple):
-    """Histories of unlike length, padded behind their last movie.
+    """Histories of unlike length, padded behind their last movie; see also `named_in_a_row`.
 
     Attributes:
         movie_tokens: int64 (batch, time).
@@ -310,6 +317,24 @@ def make_batch(
         next_timestamps=torch.from_numpy(stamps[following] - start),
         gaps=gap_buckets(gaps),
         targets=torch.from_numpy(targets),
+    )
+
+
+def named_in_a_row(movie_tokens: torch.Tensor, seconds_apart: int = SECONDS_APART) -> SequenceBatch:
+    """Histories of somebody who names movies, but no times and no ratings; nothing to learn.
+
+    Args:
+        movie_tokens: int (batch, time), the oldest movie first, nothing padded.
+        seconds_apart: taken for the time before each movie.
+    """
+    return SequenceBatch(
+        movie_tokens=movie_tokens,
+        ratings=None,
+        lengths=torch.full_like(movie_tokens[:, 0], movie_tokens.shape[1]),
+        timestamps=None,
+        next_timestamps=None,
+        gaps=gap_buckets(torch.full_like(movie_tokens, seconds_apart)),
+        targets=None,
     )
 
 

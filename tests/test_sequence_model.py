@@ -15,6 +15,7 @@ from recformer_utils.sequence_model import (
     load_sequence_model,
     make_batch,
     movie_features,
+    named_in_a_row,
     sampled_loss,
     save_sequence_model,
     training_batches,
@@ -251,6 +252,23 @@ def test_scores_are_those_of_the_last_movie(sequences):
         with torch.no_grad():
             expected = network.scores(network(piece)[0, -1])
         assert torch.allclose(scores[row], expected, atol=1e-5)
+
+
+def test_movies_without_times_count_as_one_a_minute(sequences):
+    network = model(previous_gap=True)
+    once = sequences.of_user(2)
+    sequences = Sequences(
+        movie_tokens=np.concatenate([once[:1], once]),  # one in front: a gap before the first
+        ratings=np.ones(len(once) + 1, np.int8),
+        timestamps=1000 + 60 * np.arange(len(once) + 1),
+        offsets=np.array([0, len(once) + 1]),
+    )
+    batch = make_batch(sequences, np.array([1]), np.array([len(once)]), np.array([0]))
+    named = torch.from_numpy(once)[None]
+    with torch.no_grad():
+        expected, found = network(batch), network(named_in_a_row(named))
+        assert torch.equal(found, expected)
+        assert not torch.equal(network(named_in_a_row(named, seconds_apart=0)), expected)
 
 
 def test_it_learns_a_cycle():

@@ -15,30 +15,20 @@ from recformer_utils.evaluation import mask_history
 from recformer_utils.files import replacing
 from recformer_utils.movielens import MovieLens
 from recformer_utils.sequence_model import (
-    SequenceBatch,
     SequenceModel,
-    gap_buckets,
     load_sequence_model,
+    named_in_a_row,
 )
 from recformer_utils.sequences import Sequences, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Before each film of a reader, who names no times. Measured on 2026-11-24 (2 CPU cores, x86_64, no
-# GPU) on the validation users of leave-one-out, their last 5 | 10 films with this in place of their
-# own gaps, NDCG@10. MovieLens-1M: own gaps 0.180 | 0.199, same second 0.056 | 0.056, 10 s
-# 0.154 | 0.168, a minute 0.164 | 0.174, an hour 0.153 | 0.161 (all these with no gap before the
-# first film). The sample's 600 users tell them hardly apart, 0.260 to 0.265 | 0.263 to 0.273.
-# No gap before the first film means to the model "in the same second": a minute there too gives
-# 0.161 | 0.171, but to those who name one, two or three films 0.089, 0.129, 0.145, not 0.035,
-# 0.107, 0.123.
-GAP_SECONDS = 60
 LONGEST = 30  # films in most of the histories that are compared, as on the page (MOST in main.js)
 TIE = 1e-5  # logits closer than this are a draw: float32 sums in another order end elsewhere
 
 
 class ForAnybody(nn.Module):
-    """The model for a reader who names films without times: one a minute, see GAP_SECONDS.
+    """The model for a reader who names films without times: taken for one a minute.
 
     What is known of each film (genres, year) is added to its embedding here, once, so that the
     graph holds one table for both.
@@ -59,17 +49,7 @@ class ForAnybody(nn.Module):
 
     def forward(self, movie_tokens: torch.Tensor) -> torch.Tensor:
         """int32 (batch, time), no padding -> logits after the last film, float (batch, vocab_size)."""
-        gaps = torch.full_like(movie_tokens, GAP_SECONDS)  # (batch, time)
-        batch = SequenceBatch(
-            movie_tokens=movie_tokens,
-            ratings=None,
-            lengths=torch.full_like(movie_tokens[:, 0], movie_tokens.shape[1]),
-            timestamps=None,
-            next_timestamps=None,
-            gaps=gap_buckets(gaps),
-            targets=None,
-        )
-        return self.model.scores(self.model(batch)[:, -1])
+        return self.model.scores(self.model(named_in_a_row(movie_tokens))[:, -1])
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,7 @@ def score_history(demo_tools):
 
     score_history(data) -> movie tokens, int (time,) -> float (1, vocab_size)
     """
-    from demo_model import GAP_SECONDS
-
-    from recformer_utils.sequence_model import load_sequence_model, make_batch
+    from recformer_utils.sequence_model import SECONDS_APART, load_sequence_model, make_batch
     from recformer_utils.sequences import Sequences
     from recformer_utils.tokens import MovieLensMetadata
 
@@ -67,7 +65,7 @@ def score_history(demo_tools):
         def score(tokens):
             # One film more in front, so that the first of the history has a gap before it.
             tokens = np.append(tokens[:1], tokens)
-            times = GAP_SECONDS * np.arange(len(tokens))
+            times = SECONDS_APART * np.arange(len(tokens))
             ends = np.array([0, len(tokens)])
             user = Sequences(tokens, np.ones(len(tokens), np.int8), times, ends)
             batch = make_batch(user, np.array([1]), ends[1:] - 1, np.array([0]))
