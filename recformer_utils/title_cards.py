@@ -5,6 +5,7 @@ import random
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from zlib import crc32
 
 import matplotlib
 import numpy as np
@@ -47,6 +48,7 @@ PALETTES = {
     "Drama": Palette("#24395C #4A2A42 #23484B", "#E6B54A", "#7C93B8"),
     "Other": Palette("#33424F", "#9FB8AD", "#E7C8A0"),
 }
+NO_GENRE = ("", "Other", "(no genres listed)")
 
 
 def split_title(title: str) -> tuple[str, int | None]:
@@ -74,7 +76,7 @@ def title_card(
         movie_id: varies the motif within a genre.
         title: as in movies.dat, with the year in parentheses.
         genres: names joined by "|"; the most telling one decides motif and colours, the next one
-            lends its main colour as the accent.
+            lends its main colour as the accent; the first of unknown ones lends a palette.
         size: width and height in pixels.
 
     Returns:
@@ -82,6 +84,10 @@ def title_card(
     """
     names = [name for name in PALETTES if name in genres.split("|")] or ["Other"]
     palette, rng = PALETTES[names[0]], random.Random(movie_id * 7919 + 17)
+    label = names[0]
+    if label == "Other" and genres not in NO_GENRE:  # a shop's shelf: colours of its own
+        label = genres.split("|")[0]
+        palette = list(PALETTES.values())[crc32(label.encode()) % len(PALETTES)]
     ground = rng.choice(palette.grounds.split())
     accent = PALETTES[names[1]].main if len(names) > 1 else palette.accent
     if _contrast(accent, ground) < 1.5:  # the second genre's colour would not be seen
@@ -91,7 +97,7 @@ def title_card(
     art = Image.new("RGB", (width, int(height * 0.6)), ground)
     MOTIFS[names[0]](Painter(art, rng, ground, palette.main, accent, palette.ink))
     image.paste(art, (0, 0))
-    _letter(image, title, names[0], palette, accent)
+    _letter(image, title, label, palette, accent)
     pixels = np.asarray(image.resize(size, Image.Resampling.LANCZOS))
     pixels.flags.writeable = False
     return pixels
@@ -397,6 +403,8 @@ def _letter(image: Image.Image, title: str, genre: str, palette: Palette, accent
     label = " · ".join(
         part for part in (str(year or ""), genre.upper()) if part and part != "OTHER"
     )
+    while small.getlength(label) > unit - 2 * margin:
+        label = label.rstrip("…")[:-1] + "…"
     draw.text((margin, bottom), label, font=small, fill=palette.ink, anchor="ls")
     font, lines = fit_text(name, unit - 2 * margin, bottom - 0.09 * unit - top - 0.035 * unit, unit)
     y = top + 0.045 * unit

@@ -98,6 +98,7 @@ def label_pictures(app, doctree):
 def page_context(app, pagename, templatename, context, doctree):
     """What the templates need to know about the series, and which of them the front page uses."""
     post = POSTS.get(pagename)
+    by_number = {one.number: one for one in POSTS.values()}
     context |= {
         "site": SETTINGS,
         "blob": BLOB,
@@ -105,7 +106,8 @@ def page_context(app, pagename, templatename, context, doctree):
         "post": post,
         "demo": BUILT["demo"],
         "row": BUILT["row"],
-        "headline": next(p for p in POSTS.values() if p.number == SETTINGS["headline"]),
+        "headline": by_number[SETTINGS["headline"]],
+        "summit": by_number[SETTINGS["summit"]],
         "social_card": f"{SETTINGS['url']}_static/cards/{post.slug if post else 'index'}.png",
         "page_description": post.description if post else SETTINGS["tagline"],
     }

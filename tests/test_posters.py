@@ -235,6 +235,23 @@ def test_all_genres_look_different():
             assert differs.mean() > 0.1
 
 
+def test_a_genre_of_somebody_elses_has_a_palette_of_its_own_and_its_name():
+    def ground(genres):
+        return tuple(title_card(5, "A", genres)[-1, 0])
+
+    shelves = ["Coffee", "Cycling", "Camping", "Garden", "Baking", "Painting", "Music", "Writing"]
+    assert len({ground(shelf) for shelf in shelves}) >= 6
+    assert ground("Coffee|Tea") == ground("Coffee")
+    assert ground("(no genres listed)") == ground("") == ground("Other")
+    assert ground("Opera|Drama") == ground("Drama"), "a known genre decides"
+    below = [
+        title_card(5, "A", genres)[-40:] for genres in ("Coffee", "Coffee, tea and cocoa " * 3)
+    ]
+    margin = [np.abs(card[:, -15:].astype(int) - card[-1, -1]).max() for card in below]
+    assert margin == [0, 0], "a long name ends before the edge"
+    assert not np.array_equal(title_card(5, "A", "")[-40:], title_card(5, "A", "Coffee")[-40:])
+
+
 @pytest.mark.parametrize("genre", GENRES)
 def test_six_films_of_one_genre_are_six_pictures(genre):
     assert len({title_card(i, "A (1999)", genre).tobytes() for i in range(6)}) == 6
