@@ -101,6 +101,10 @@ ROWS = {
         4, "softmax over 256 negatives", model={"loss": "sampled", "negatives": 256}
     ),
     "gbce": Row(4, "gBCE, 256 negatives", model={"loss": "gbce", "negatives": 256}),
+    "gbce-slow": Row(
+        4, "gBCE, 256 negatives, a quarter of the learning rate",
+        model={"loss": "gbce", "negatives": 256}, trainer={"starting_learning_rate": 0.0005},
+    ),
     "cosine": Row(4, "cosine scores, temperature 0.05", model={"temperature": 0.05}),
     "width-32": Row(5, "32 wide", width=32),
     "width-128": Row(5, "128 wide", width=128, heads=4),
