@@ -78,16 +78,17 @@ class SequenceBatch(NamedTuple):
     """
 
     movie_tokens: torch.Tensor
-    ratings: torch.Tensor
+    ratings: torch.Tensor | None
     lengths: torch.Tensor
-    timestamps: torch.Tensor
-    next_timestamps: torch.Tensor
+    timestamps: torch.Tensor | None
+    next_timestamps: torch.Tensor | None
     gaps: torch.Tensor
-    targets: torch.Tensor
+    targets: torch.Tensor | None
 
     def to(self, device: torch.device) -> "SequenceBatch":
         """The same batch on a device."""
-        return SequenceBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        there = (x if x is None else x.to(device, non_blocking=True) for x in self)
+        return SequenceBatch(*there)
 
 
 class SequenceModel(nn.Module):

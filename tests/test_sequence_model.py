@@ -268,6 +268,7 @@ def test_movies_without_times_count_as_one_a_minute(sequences):
     with torch.no_grad():
         expected, found = network(batch), network(named_in_a_row(named))
         assert torch.equal(found, expected)
+        assert torch.equal(network(named_in_a_row(named).to(torch.device("cpu"))), expected)
         assert not torch.equal(network(named_in_a_row(named, seconds_apart=0)), expected)
 
 
