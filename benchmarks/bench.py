@@ -37,6 +37,12 @@ ORDER = [
 PEER_NAMES = {"rectools": "RecTools", "recbole": "RecBole"}
 
 
+def place(line: dict[str, Any]) -> tuple[str, int, bool]:
+    """Where a row stands among the others: by device, stage, and bfloat16 behind float32."""
+    halved = line["name"].endswith(("bfloat16", "mixed precision"))
+    return line["device"], ORDER.index(line["name"].split(",")[0]), halved
+
+
 def seconds(function: Callable[[], object]) -> float:
     """Wall time of one call."""
     started = time.perf_counter()
@@ -54,13 +60,19 @@ def measure(data: ways.Data, arguments: argparse.Namespace) -> list[dict[str, An
     """The rows of a CPU, all or those of the stages asked for, printed as they come."""
     import torch
 
+    from recformer_utils.optimization import multiplies_bfloat16
+
     size = 256 if arguments.short else 2048
     copy = copy_speed(8 if arguments.short else 256)
-    single, half = (matrix_speed(kind, size=size) for kind in (torch.float32, torch.bfloat16))
+    single, half = matrix_speed(torch.float32, size=size), None
+    if multiplies_bfloat16(training.CPU):
+        half = matrix_speed(torch.bfloat16, size=size)
+    else:
+        print("no instructions for bfloat16 here: rows in mixed precision stay as they are stored")
     tasks: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "the machine": lambda: [
             row("matrix product, float32", "GFLOP/s", [single / 1e9]),
-            row("matrix product, bfloat16", "GFLOP/s", [half / 1e9]),
+            *([row("matrix product, bfloat16", "GFLOP/s", [half / 1e9])] if half else []),
             row("memory copy", "GB/s", [copy / 1e9]),
         ],
         **{
@@ -118,9 +130,9 @@ def measure_stage(
 
 
 def measure_sequence_model(
-    data: ways.Data, arguments: argparse.Namespace, single: float, half: float
+    data: ways.Data, arguments: argparse.Namespace, single: float, half: float | None
 ) -> list[dict[str, Any]]:
-    """The sequence model in float32 and in mixed precision, beside both peers.
+    """The sequence model in float32 and, if there is such a speed, in mixed precision, beside both peers.
 
     A peer takes a while to start, so it does not take turns with ours: it runs between two halves.
     """
@@ -131,6 +143,8 @@ def measure_sequence_model(
     flops = floating_point_operations(step) / positions
     rows = []
     for precision, mixed, speed in (("float32", False, single), ("mixed precision", True, half)):
+        if speed is None:
+            continue
 
         def half_of_ours(count: int, mixed: bool = mixed) -> list[list[float]]:
             return in_turn(
@@ -209,7 +223,9 @@ def main() -> None:
         rows = measure(data, arguments)
     shared = {
         "data": str(data.movielens).split(":")[0], "threads": arguments.threads,
-        "machine": machine(), "versions": versions(), "load_before": load, "cores": os.cpu_count(), "date": datetime.date.today().isoformat(),
+        "machine": machine(), "instructions": torch.backends.cpu.get_cpu_capability(),
+        "versions": versions(), "load_before": load, "cores": os.cpu_count(),
+        "date": datetime.date.today().isoformat(),
     }  # fmt: skip
     rows = [{**line, **shared, "device": arguments.device} for line in rows]
     mine = {line["name"] for line in rows}
@@ -217,7 +233,7 @@ def main() -> None:
     if arguments.output.exists():  # what this run did not measure stays
         kept = json.loads(arguments.output.read_text())
     everything = [line for line in kept if line["name"] not in mine] + rows
-    everything.sort(key=lambda line: (line["device"], ORDER.index(line["name"].split(",")[0])))
+    everything.sort(key=place)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(arguments.output, mode=0o644) as file:
         file.write((json.dumps(everything, indent=1) + "\n").encode())

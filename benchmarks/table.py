@@ -1,6 +1,7 @@
 """One line of results.json, and all of them as a table."""
 
 import statistics
+from collections import Counter
 from typing import Any
 
 
@@ -51,6 +52,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "| what | ours | plain way | peer | times faster than plain | than the peer | of the limit |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    marks = _marks(rows)
     for line in rows:
         unit = line["unit"]
 
@@ -67,7 +69,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         ratio += f" [{spread[0]:.1f}, {spread[1]:.1f}]" if spread else ""
         peer = f"**{line['ratio_to_peer']:.1f}**" if line["ratio_to_peer"] else ""
         share = f"{line['share_of_limit']:.1%}" if line["share_of_limit"] else ""
-        cells = [line["name"], cell("ours"), cell("plain"), cell("peer"), ratio, peer, share]
+        name = f"{line['name']} {marks[_run(line)] if line['repetitions'] else ''}".strip()
+        cells = [name, cell("ours"), cell("plain"), cell("peer"), ratio, peer, share]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -79,25 +82,36 @@ def _figure(value: float) -> str:
 
 
 def conditions(rows: list[dict[str, Any]]) -> str:
-    """What holds for all rows, and the notes of single ones, in sentences."""
-    measured = [line for line in rows if line["repetitions"]]
-    first = measured[0]
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    dates = sorted({line["date"] for line in measured})
-    busiest = max(line["load_before"] for line in measured)
-    shared = (
-        f"Other programs shared the machine (load up to {busiest:.1f} on {first['cores']} cores): "
-        "figures may be too slow, ratios less so."
-    )
-    sentences = [
-        f"{first['data']}; {first['machine']}, PyTorch with {first['threads']} of them; {versions}; "
-        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}. "
-        "Medians, in brackets the smallest "
-        "and the largest.",
-        *([shared] if busiest > 0.5 else []),
-        *(f"{line['name']}: {line['note']}." for line in _once(rows) if line["note"]),
+    """What holds for the rows of each run, and the notes of single ones, in sentences."""
+    sentences = ["Medians, in brackets the smallest and the largest."]
+    for run, mark in _marks(rows).items():
+        lines = [line for line in rows if line["repetitions"] and _run(line) == run]
+        busiest = max(line["load_before"] for line in lines)
+        shared = (
+            f" Other programs shared the machine (load up to {busiest:.1f} on {lines[0]['cores']} "
+            "cores): figures may be too slow, ratios less so."
+        )
+        sentences.append(f"{mark} {run}".strip() + (shared if busiest > 0.5 else ""))
+    sentences += [
+        f"{line['name'].split(',')[0]}: {line['note']}." for line in _once(rows) if line["note"]
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _marks(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """A sign for each run, none for the one that most rows are of."""
+    runs = Counter(_run(line) for line in rows if line["repetitions"])
+    signs = ("", "†", "‡", "§", *("§" * count for count in range(2, len(runs))))
+    return {run: sign for (run, _), sign in zip(runs.most_common(), signs, strict=False)}
+
+
+def _run(line: dict[str, Any]) -> str:
+    """Data, machine, versions and date of a row, as a sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())
+    return (
+        f"{line['data']}; {line['machine']}, PyTorch with {line['threads']} of them and "
+        f"{line['instructions']}; {versions}; {line['date']}."
+    )
 
 
 def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

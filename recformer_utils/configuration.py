@@ -48,7 +48,7 @@ class TrainerConfig:
     seed: int = 0  # of the weights, the shuffling and the dropout
     keep_best: KeepBest = "validation_loss"  # decides model.pth: the lowest loss, or "NDCG@10"
     patience: int | None = None  # stop after so many epochs without a better one of these
-    mixed_precision: bool = False  # bfloat16 autocast (cuda and cpu)
+    mixed_precision: bool = False  # bfloat16 autocast, where the device has instructions for it
     compile: bool = False  # torch.compile the steps (pays off on cuda)
     resume: bool = True  # go on from checkpoint.pth when there is one
     progress: bool = True  # progress bars

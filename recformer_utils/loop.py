@@ -23,7 +23,11 @@ from recformer_utils.checkpoints import (
 )
 from recformer_utils.configuration import TrainerConfig
 from recformer_utils.files import exclusive, says_where
-from recformer_utils.optimization import fast_matrix_products, make_optimizer
+from recformer_utils.optimization import (
+    fast_matrix_products,
+    make_optimizer,
+    multiplies_bfloat16,
+)
 from recformer_utils.run_record import describe_run, read_record, write_record
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -116,7 +120,10 @@ def _fit(
     step_model = torch.compile(model) if trainer.compile else model
     with says_where(Path(trainer.tensorboard_dir)):
         writer = SummaryWriter(trainer.tensorboard_dir, purge_step=len(history) + 1, flush_secs=10)
-    with writer, fast_matrix_products(not trainer.mixed_precision):
+    mixed_precision = trainer.mixed_precision and multiplies_bfloat16(device)
+    if trainer.mixed_precision and not mixed_precision:
+        print(f"this {device.type} has no instructions for bfloat16: training in float32")
+    with writer, fast_matrix_products(not mixed_precision):
         for epoch in range(len(history) + 1, trainer.num_epochs + 1):
             if _out_of_patience(history, trainer):
                 break

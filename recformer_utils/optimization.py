@@ -90,6 +90,20 @@ def fast_matrix_products(enabled: bool = True) -> Iterator[None]:
         matmul.fp32_precision = before
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for matrix products in bfloat16.
+
+    A CPU without AVX-512, as in most laptops, has none: PyTorch then takes a plain loop, fifty times
+    slower than float32 (benchmarks/README.md). So have GPUs before 2020.
+    """
+    if device.type == "cpu":
+        mkldnn = torch.backends.mkldnn.is_available()
+        return mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return True
+
+
 def gradient_step(
     loss: Callable[[], torch.Tensor],
     model: nn.Module,
@@ -105,10 +119,12 @@ def gradient_step(
         model: changed in place.
         optimizer: holds the model's parameters.
         device: where the model is.
-        mixed_precision: compute in bfloat16 where that is safe.
+        mixed_precision: compute in bfloat16 where that is safe; on a device that has no instructions
+            for it, in float32.
         max_gradient_norm: a longer gradient, over all parameters, is cut to this length.
     """
     optimizer.zero_grad(set_to_none=True)
+    mixed_precision = mixed_precision and multiplies_bfloat16(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
         value = loss()
     value.backward()

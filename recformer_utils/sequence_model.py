@@ -128,7 +128,12 @@ class SequenceModel(nn.Module):
             )
 
     def forward(self, batch: SequenceBatch) -> torch.Tensor:
-        """What the model knows after each movie, float (batch, time, embedding)."""
+        """What the model knows after each movie, float (batch, time, embedding).
+
+        Raises:
+            ValueError: the model reads ratings or times, and the batch has none.
+        """
+        self._refuse_what_is_missing(batch)
         time = batch.movie_tokens.shape[1]
         ages = batch.lengths[:, None] - 1 - torch.arange(time, device=batch.lengths.device)
         features = torch.zeros((), device=batch.lengths.device)
@@ -147,6 +152,20 @@ class SequenceModel(nn.Module):
             passed = gap_buckets(asked[:, :, None] - batch.timestamps[:, None])
             bias = self.pair_bias(passed).permute(0, 3, 1, 2)  # (batch, heads, time, time)
         return self.transformer(batch.movie_tokens, ages.clamp(min=0), features, bias)
+
+    def _refuse_what_is_missing(self, batch: SequenceBatch) -> None:
+        """Says which input of the model the batch lacks, before something breaks over it."""
+        read = {
+            "ratings": (self.rating_embedding, batch.ratings),
+            "times between pairs of movies": (self.pair_bias, batch.timestamps),
+            "the time of the next movie": (self.next_gap_embedding, batch.next_timestamps),
+        }
+        for what, (part, given) in read.items():
+            if part is not None and given is None:
+                raise ValueError(
+                    f"this model reads {what}, which the histories do not have (named_in_a_row "
+                    "knows movies only): take a model without, or make_batch"
+                )
 
     def _feature_vectors(self) -> torch.Tensor:
         """What is known of each movie as a vector, float (vocab_size, embedding)."""

@@ -93,6 +93,25 @@ def test_a_row_compares_in_the_right_direction():
     assert (line["ratio_to_plain"], line["share_of_limit"]) == (3.0, 0.5)
 
 
+def test_rows_of_another_run_are_marked():
+    """What a machine cannot measure stays as another one measured it, and says so."""
+    run = {
+        "data": "d", "machine": "2 cores", "threads": 2, "instructions": "AVX2", "versions": {},
+        "date": "2026-01-01", "load_before": 0.1, "cores": 2,
+    }  # fmt: skip
+    rows = [table.row(name, "s", [1.0]) | run for name in ("a", "b", "c")]
+    assert "†" not in table.table(rows) + table.conditions(rows)
+    rows[1] |= {"instructions": "AVX512", "load_before": 2.0}
+    assert [line[2] for line in table.table(rows).splitlines()[2:]] == ["a", "b", "c"]
+    assert [line.count("†") for line in table.table(rows).splitlines()[2:]] == [0, 1, 0]
+    said = table.conditions(rows).splitlines()
+    assert ["†" in line for line in said] == [False, False, True]
+    assert "AVX2" in said[1]
+    assert "shared" not in said[1]
+    assert "AVX512" in said[2]
+    assert "shared" in said[2]
+
+
 def test_both_ways_of_evaluating_and_recommending_agree():
     data = ways.load("sample")
     assert ways.evaluate(data, 200) == pytest.approx(ways.evaluate_plainly(data, 200))

@@ -272,6 +272,15 @@ def test_movies_without_times_count_as_one_a_minute(sequences):
         assert not torch.equal(network(named_in_a_row(named, seconds_apart=0)), expected)
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("ratings", "reads ratings"), ("pair_gaps", "reads times"), ("next_gap", "reads the time of")],
+)
+def test_a_model_that_reads_more_than_movies_says_what_it_misses(option, words):
+    with pytest.raises(ValueError, match=words):
+        model(**{option: True})(named_in_a_row(torch.tensor([[1, 2, 3]])))
+
+
 def test_it_learns_a_cycle():
     """Movies that follow each other in a circle: every next one can be known."""
     tokens = np.concatenate([(np.arange(30) + start) % 10 for start in range(12)])
