@@ -122,6 +122,7 @@ ROWS = {
     "both": Row(6, "features and rotary positions", **ROTARY),
     "counts": Row(7, "features, rotary positions, counts on the logits", **BOTH),
     "gaps": Row(8, "and gaps as input", model=GAPS, **BOTH),
+    "gaps-dropout-0": Row(8, "gaps, no dropout", dropout=0.0, model=GAPS, **BOTH),
     "pair-gaps": Row(
         8, "and gaps of all pairs in attention", model={**GAPS, "pair_gaps": True}, **BOTH
     ),
@@ -133,6 +134,9 @@ ROWS = {
         model={**GAPS, "next_gap": True, "pair_gaps": True}, **BOTH,
     ),
     "best": Row(8, "all of it, 128 wide, longer", model=GAPS, trainer=LONG, **BEST),
+    "best-dropout-1": Row(
+        8, "all of it, dropout 0.1", model=GAPS, trainer=LONG, **{**BEST, "dropout": 0.1}
+    ),
     "best-target-time": Row(
         8, "all of it, the time of the target known",
         model={**GAPS, "next_gap": True, "pair_gaps": True}, trainer=LONG, **BEST,

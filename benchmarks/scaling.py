@@ -81,12 +81,14 @@ def in_a_process(curve: str, point: dict[str, Any], repetitions: int) -> list[di
 def measure_all(path: Path, quick: bool, anew: bool, only: str, repetitions: int) -> dict[str, Any]:
     """Measures what the file does not have yet, stores it after each point and returns all."""
     sys.path.insert(0, str(HERE.parent / "tools"))
+    import torch
     from bench import versions
     from series import machine
 
     from recformer_utils.files import replacing
 
     conditions = {"machine": machine(), "versions": versions(), "threads": 1}
+    conditions["instructions"] = torch.backends.cpu.get_cpu_capability()
     results: dict[str, Any] = {curve: [] for curve in POINTS}
     if path.exists() and not anew:
         stored = json.loads(path.read_text(encoding="utf-8"))
