@@ -101,8 +101,7 @@ def conditions(rows: list[dict[str, Any]]) -> str:
 def _marks(rows: list[dict[str, Any]]) -> dict[str, str]:
     """A sign for each run, none for the one that most rows are of."""
     runs = Counter(_run(line) for line in rows if line["repetitions"])
-    signs = ("", "†", "‡", "§", *("§" * count for count in range(2, len(runs))))
-    return {run: sign for (run, _), sign in zip(runs.most_common(), signs, strict=False)}
+    return {run: "†" * number for number, (run, _) in enumerate(runs.most_common())}
 
 
 def _run(line: dict[str, Any]) -> str:
