@@ -81,7 +81,7 @@ data: setup
 	$(BIN)/python -m recformer_utils.movielens
 
 check: setup
-	$(BIN)/python -m recformer_utils.check
+	$(BIN)/python tools/check.py
 
 demo: $(DEMO_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/demo.py --data $(DATA)

@@ -60,7 +60,7 @@ def measure(data: ways.Data, arguments: argparse.Namespace) -> list[dict[str, An
     """The rows of a CPU, all or those of the stages asked for, printed as they come."""
     import torch
 
-    from recformer_utils.optimization import multiplies_bfloat16
+    from recformer_utils.training import multiplies_bfloat16
 
     size = 256 if arguments.short else 2048
     copy = copy_speed(8 if arguments.short else 256)
@@ -211,7 +211,7 @@ def main() -> None:
     from gpu import gpu_rows, no_gpu_rows
     from series import machine
 
-    from recformer_utils.checkpoints import replacing
+    from recformer_utils.runs.checkpoints import replacing
 
     # What else keeps the machine busy before we begin; it belongs to the figures.
     load = round(os.getloadavg()[0], 1)

@@ -17,12 +17,12 @@ import time
 import torch
 from pretrain import REPOSITORY, machine
 
-from recformer_utils.files import replacing
 from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     MovieLensTransformerConfig,
     init_weights,
 )
+from recformer_utils.runs.files import replacing
 from recformer_utils.training import train_step
 from recformer_utils.transformer import TransformerConfig
 

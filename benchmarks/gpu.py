@@ -12,7 +12,7 @@ from table import row
 from training_ways import BATCH, optimizer_of, window_epoch_plainly, window_step
 from ways import Data
 
-from recformer_utils.optimization import gradient_step
+from recformer_utils.training import gradient_step
 
 MODES = {"eager": None, "compiled": "default", "CUDA graphs": "reduce-overhead"}
 EPOCHS_OF_THE_POST = 1_000

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from recformer_utils.optimization import fast_matrix_products
+from recformer_utils.training import fast_matrix_products
 
 
 def median_seconds(function: Callable[[], object], repetitions: int = 7) -> float:

@@ -84,8 +84,7 @@ def loss_step(kind: str, movies: int) -> Callable[[], None]:
     import torch
     import torch.nn.functional as F
 
-    from recformer_utils.cross_entropy import full_cross_entropy
-    from recformer_utils.sequence_model import sampled_loss
+    from recformer_utils.losses import full_cross_entropy, sampled_loss
 
     losses = {
         "full": lambda hidden, weight, targets: F.cross_entropy(hidden @ weight.T, targets),
@@ -186,8 +185,8 @@ def main() -> None:
     elif arguments.loss:
         print(json.dumps(loss_peak(arguments.loss, arguments.movies)))
     else:
-        from recformer_utils.checkpoints import replacing
         from recformer_utils.movielens import load_movielens
+        from recformer_utils.runs.checkpoints import replacing
 
         results = measure(arguments.data)
         results["data"] = str(load_movielens(arguments.data)).split(":")[0]

@@ -18,7 +18,7 @@ from bench import PEERS, REPOSITORY
 from quality import TRAINER, Row, find, read, results_file, store
 
 from recformer_utils.movielens import load_movielens
-from recformer_utils.run_record import machine
+from recformer_utils.runs.record import machine
 
 ROW = Row(0, "RecTools' SASRec, softmax")
 

@@ -24,15 +24,14 @@ import torch
 from scipy import stats
 
 from recformer_utils.baselines import distance_counts, score_function
-from recformer_utils.checkpoints import load_weights
-from recformer_utils.configuration import TrainerConfig, choose_device
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
-from recformer_utils.files import replacing
-from recformer_utils.loop import TrainingResult
 from recformer_utils.movielens import MovieLens, load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer
-from recformer_utils.run_record import ROOT as REPOSITORY
-from recformer_utils.run_record import machine
+from recformer_utils.runs.checkpoints import load_weights
+from recformer_utils.runs.config import TrainerConfig, choose_device
+from recformer_utils.runs.files import replacing
+from recformer_utils.runs.record import ROOT as REPOSITORY
+from recformer_utils.runs.record import machine
 from recformer_utils.sequence_model import (
     Questions,
     SequenceModel,
@@ -50,7 +49,7 @@ from recformer_utils.sequences import (
     temporal_split,
 )
 from recformer_utils.tokens import MovieLensMetadata
-from recformer_utils.training import get_dataset, get_model_config, load_config
+from recformer_utils.training import TrainingResult, get_dataset, get_model_config, load_config
 from recformer_utils.transformer import TransformerConfig
 
 RESULTS = REPOSITORY / "data/pretrained/results.jsonl"

@@ -85,7 +85,7 @@ def measure_all(path: Path, quick: bool, anew: bool, only: str, repetitions: int
     from bench import versions
     from series import machine
 
-    from recformer_utils.files import replacing
+    from recformer_utils.runs.files import replacing
 
     conditions = {"machine": machine(), "versions": versions(), "threads": 1}
     conditions["instructions"] = torch.backends.cpu.get_cpu_capability()

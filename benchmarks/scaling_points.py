@@ -97,10 +97,10 @@ def measure_users(point: dict[str, Any], repetitions: int) -> list[dict[str, Any
     import torch
 
     from recformer_utils.evaluation import evaluate_ranking
-    from recformer_utils.optimization import fast_matrix_products
     from recformer_utils.sequence_model import history_scores, training_batches
     from recformer_utils.sequences import leave_one_out, order_by_time
     from recformer_utils.tokens import MovieLensMetadata
+    from recformer_utils.training import fast_matrix_products
 
     movies, lengths = _many_users(point["users"])
     count = int(lengths.sum())
@@ -153,7 +153,7 @@ def _many_users(users: int) -> tuple[np.ndarray, np.ndarray]:
     """The first so many of the users drawn, kept in build/ from one point to the next."""
     from many_users import ManyUsers
 
-    from recformer_utils.files import replacing
+    from recformer_utils.runs.files import replacing
 
     BUILD.mkdir(exist_ok=True)
     path = BUILD / "many_users.npz"

@@ -20,8 +20,8 @@ import torch
 from pretrain import REPOSITORY, machine
 
 from recformer_utils.evaluation import history_index, mask_history, metrics_from_ranks, target_ranks
+from recformer_utils.losses import repetition_mass, repetition_share
 from recformer_utils.movielens import MovieLens, load_movielens
-from recformer_utils.optimization import repetition_mass, repetition_share
 from recformer_utils.sequences import MovieLensSequenceDataset
 from recformer_utils.training import get_dataset, load_config, run_model_training
 

@@ -11,7 +11,6 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from ways import Data
 
-from recformer_utils.optimization import fast_matrix_products, gradient_step
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceBatch,
@@ -19,6 +18,7 @@ from recformer_utils.sequence_model import (
     SequenceModelConfig,
     training_batches,
 )
+from recformer_utils.training import fast_matrix_products, gradient_step
 from recformer_utils.transformer import TransformerConfig
 
 BATCH, SEQUENCE_BATCH, LENGTH, WIDTH, BLOCKS, HEADS = 512, 128, 200, 64, 2, 2

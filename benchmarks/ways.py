@@ -23,6 +23,7 @@ from recformer_utils.movielens_transformer import (
     MovieLensTransformerConfig,
     init_weights,
 )
+from recformer_utils.posters.cards import title_card
 from recformer_utils.sequences import (
     LeaveOneOut,
     MovieLensSequenceDataset,
@@ -32,7 +33,6 @@ from recformer_utils.sequences import (
     order_by_time,
     sliding_windows,
 )
-from recformer_utils.title_cards import title_card
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.transformer import TransformerConfig
 

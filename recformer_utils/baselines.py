@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from recformer_utils.evaluation import ScoreFunction, get_popular_movies
-from recformer_utils.sequences import Sequences, last_windows, truncate
+from recformer_utils.evaluation import get_popular_movies
+from recformer_utils.sequences import Questions, Sequences, last_windows, truncate
 
 Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -61,30 +61,10 @@ class CountModel:
         )
         return scores + self.bias
 
-
-def score_function(
-    model: CountModel,
-    sequences: Sequences,
-    user_tokens: np.ndarray,
-    ends: np.ndarray,
-) -> ScoreFunction:
-    """What `evaluate_ranking` asks for, from a model that reads histories.
-
-    Args:
-        model: any of the models below.
-        sequences: the users' interactions.
-        user_tokens: int (users,).
-        ends: int (users,), how many of each user's movies are history.
-    """
-    start_token = len(model.bias) - 2
-
-    def score(batch: torch.Tensor) -> torch.Tensor:
-        rows = batch.numpy()
-        return model(
-            last_windows(sequences, user_tokens[rows], ends[rows], model.length, start_token)
-        )
-
-    return score
+    def score(self, sequences: Sequences, questions: Questions) -> torch.Tensor:
+        """What `evaluate_ranking` asks for, float32 (questions, vocab_size)."""
+        start_token = len(self.bias) - 2
+        return self(last_windows(sequences, questions, self.length, start_token))
 
 
 # ---------------------------------------------------------------- what is counted

@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from recformer_utils.sequences import Sequences
+from recformer_utils.sequences import Questions, Sequences
 
-ScoreFunction = Callable[[torch.Tensor], torch.Tensor]
+# Scores of all movies after histories, float (questions, vocab_size).
+ScoreFunction = Callable[[Sequences, Questions], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -127,23 +128,16 @@ def mask_history(
     return scores
 
 
-def history_index(
-    sequences: Sequences, user_tokens: np.ndarray, ends: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the histories of a batch stand in its matrix of scores.
-
-    Args:
-        sequences: the users' interactions.
-        user_tokens: int (batch,).
-        ends: int (batch,), how many of each user's movies are history.
+def history_index(sequences: Sequences, questions: Questions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the histories of a batch of questions stand in its matrix of scores.
 
     Returns:
         Rows and movie tokens, int64 (pairs,) each: ``scores[rows, tokens]`` are the seen movies.
     """
-    ends = np.asarray(ends, dtype=np.int64)
+    ends = questions.ends
     rows = np.repeat(np.arange(len(ends)), ends)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(ends) - ends, ends)
-    index = sequences.offsets[np.asarray(user_tokens)][rows] + within
+    index = sequences.offsets[questions.users][rows] + within
     tokens = sequences.movie_tokens[index].astype(np.int64)
     return torch.from_numpy(rows), torch.from_numpy(tokens)
 
@@ -242,69 +236,56 @@ class Ranking:
 
 
 def evaluate_ranking(
-    score: ScoreFunction,
-    sequences: Sequences,
-    user_tokens: np.ndarray,
-    ends: np.ndarray,
-    targets: np.ndarray,
-    batch_size: int = 512,
+    score: ScoreFunction, sequences: Sequences, questions: Questions, batch_size: int = 512
 ) -> torch.Tensor:
     """Ranks of the targets among all movies, those in the history left out.
 
     Args:
-        score: takes the indices of a batch, int64 (batch,) into the arrays below, and returns
-            float scores (batch, vocab_size).
+        score: takes the sequences and some of the questions, and returns float scores
+            (questions, vocab_size).
         sequences: the users' interactions.
-        user_tokens: int (users,).
-        ends: int (users,), how many of each user's movies are history.
-        targets: movie tokens, int (users,).
-        batch_size: users scored at once; it bounds the memory, not the result.
+        questions: who is asked for what.
+        batch_size: questions scored at once; it bounds the memory, not the result.
 
     Returns:
-        float32 (users,), 0 is best.
+        float32 (questions,), 0 is best.
     """
-    ranks = [
-        target_ranks(scores, torch.as_tensor(targets[batch]))
-        for batch, scores in _unseen_scores(score, sequences, user_tokens, ends, batch_size)
-    ]
-    return torch.cat(ranks)
+    return torch.cat(
+        [
+            target_ranks(scores, torch.as_tensor(asked.targets))
+            for asked, scores in _unseen_scores(score, sequences, questions, batch_size)
+        ]
+    )
 
 
 def rank_and_recommend(
     score: ScoreFunction,
     sequences: Sequences,
-    user_tokens: np.ndarray,
-    ends: np.ndarray,
-    targets: np.ndarray,
+    questions: Questions,
     n: int = 10,
     batch_size: int = 512,
 ) -> Ranking:
-    """As `evaluate_ranking`, and the n best movies of each user from the same scores.
+    """As `evaluate_ranking`, and the n best movies for each question from the same scores.
 
     Raises:
         ValueError: some user has fewer than n movies left.
     """
     ranks, predictions = [], []
-    for batch, scores in _unseen_scores(score, sequences, user_tokens, ends, batch_size):
-        ranks.append(target_ranks(scores, torch.as_tensor(targets[batch])))
+    for asked, scores in _unseen_scores(score, sequences, questions, batch_size):
+        ranks.append(target_ranks(scores, torch.as_tensor(asked.targets)))
         predictions.append(top_n(scores, n).predictions)
     return Ranking(torch.cat(ranks), torch.cat(predictions))
 
 
 def _unseen_scores(
-    score: ScoreFunction,
-    sequences: Sequences,
-    user_tokens: np.ndarray,
-    ends: np.ndarray,
-    batch_size: int,
-) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """Batch after batch: its indices, and its scores with the history at -inf."""
-    nothing = torch.empty(0, dtype=torch.int64)
-    for start in range(0, len(user_tokens), batch_size):
-        batch = np.arange(start, min(start + batch_size, len(user_tokens)))
-        scores = score(torch.from_numpy(batch)).clone()
-        seen = history_index(sequences, user_tokens[batch], ends[batch])
-        yield batch, mask_history(scores, nothing.expand(len(batch), 0), seen)
+    score: ScoreFunction, sequences: Sequences, questions: Questions, batch_size: int
+) -> Iterator[tuple[Questions, torch.Tensor]]:
+    """Batch after batch of questions, with its scores, the history at -inf."""
+    for start in range(0, len(questions.users), batch_size):
+        asked = questions.take(slice(start, start + batch_size))
+        scores = score(sequences, asked).clone()
+        no_window = torch.empty(len(asked.users), 0, dtype=torch.int64)
+        yield asked, mask_history(scores, no_window, history_index(sequences, asked))
 
 
 def catalogue_coverage(predictions: torch.Tensor, num_movies: int) -> float:

@@ -15,20 +15,20 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from recformer_utils.checkpoints import (
-    CheckpointError,
-    load_training_state,
-    save_atomically,
-    save_training_state,
-)
-from recformer_utils.configuration import TrainerConfig
-from recformer_utils.files import exclusive, says_where
 from recformer_utils.optimization import (
     fast_matrix_products,
     make_optimizer,
     multiplies_bfloat16,
 )
-from recformer_utils.run_record import describe_run, read_record, write_record
+from recformer_utils.runs.checkpoints import (
+    CheckpointError,
+    load_training_state,
+    save_atomically,
+    save_training_state,
+)
+from recformer_utils.runs.config import TrainerConfig
+from recformer_utils.runs.files import exclusive, says_where
+from recformer_utils.runs.record import describe_run, read_record, write_record
 
 Model = TypeVar("Model", bound=nn.Module)
 HISTORY_COLUMNS = [

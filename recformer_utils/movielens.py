@@ -17,8 +17,7 @@ from typing import IO
 
 import pandas as pd
 
-from recformer_utils.files import CANNOT_WRITE, InUseError, NotWrittenError, exclusive, says_where
-from recformer_utils.movielens_files import (
+from recformer_utils.formats.dat import (
     BY_HAND,
     FILES,
     MovieLensFormatError,
@@ -28,6 +27,13 @@ from recformer_utils.movielens_files import (
     read_movies,
     read_ratings,
     read_users,
+)
+from recformer_utils.runs.files import (
+    CANNOT_WRITE,
+    InUseError,
+    NotWrittenError,
+    exclusive,
+    says_where,
 )
 
 __all__ = [

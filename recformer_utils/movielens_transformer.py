@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from recformer_utils.cross_entropy import full_cross_entropy
+from recformer_utils.losses import full_cross_entropy
 from recformer_utils.transformer import Transformer, TransformerConfig
 
 

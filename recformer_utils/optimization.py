@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from recformer_utils.configuration import TrainerConfig
+from recformer_utils.runs.config import TrainerConfig
 
 ONE_CYCLE_RISE = 0.3  # share of the steps on the way up
 ONE_CYCLE_START = 1 / 25  # of the peak, at the first step
@@ -132,33 +132,3 @@ def gradient_step(
         nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
     optimizer.step()
     return value.detach()
-
-
-def repetition_mass(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
-    """Probability that the model gives to the movies of the window, averaged over a batch.
-
-    As a penalty it has a gradient: it is built from the probabilities themselves.
-
-    Args:
-        logits: float (batch, vocab_size).
-        movie_tokens: windows of movie tokens, int (batch, window).
-
-    Returns:
-        float () in [0, 1]; a movie that stands twice in a window counts once.
-    """
-    log_probabilities = logits.log_softmax(dim=-1)
-    tokens = movie_tokens.long().sort(dim=1).values  # (batch, window)
-    again = torch.zeros_like(tokens, dtype=torch.bool)
-    again[:, 1:] = tokens[:, 1:] == tokens[:, :-1]
-    mass = log_probabilities.gather(1, tokens).exp().masked_fill(again, 0)
-    return mass.sum(dim=1).mean()
-
-
-def repetition_share(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
-    """Share of a batch whose most probable movie is one of the window, float ().
-
-    As a penalty it does nothing: ``argmax`` has no gradient, so neither has what is built on it.
-    It stands here to show that; arguments as in `repetition_mass`.
-    """
-    best = logits.argmax(dim=-1, keepdim=True)  # (batch, 1)
-    return (movie_tokens == best).any(dim=1).to(logits.dtype).mean()

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,18 +15,18 @@ from dacite import Config as DaciteConfig
 from dacite import DaciteError, from_dict
 from torch import nn
 
-from recformer_utils.checkpoints import (
+from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
+from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
+from recformer_utils.losses import Loss, full_cross_entropy, sampled_loss
+from recformer_utils.optimization import gradient_step
+from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
     put_weights,
     save_atomically,
 )
-from recformer_utils.configuration import TrainerConfig
-from recformer_utils.cross_entropy import full_cross_entropy
-from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
-from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
-from recformer_utils.optimization import gradient_step
-from recformer_utils.sequences import Sequences
+from recformer_utils.runs.config import TrainerConfig
+from recformer_utils.sequences import Questions, Sequences, require_lengths
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.transformer import Transformer, TransformerConfig
 
@@ -41,8 +41,6 @@ GAP_BUCKETS = 40  # floor(2 ln(1 + seconds)): the last one holds all gaps of nin
 # 0.161 | 0.171, but to those who name one, two or three films 0.089, 0.129, 0.145, not 0.035,
 # 0.107, 0.123.
 SECONDS_APART = 60
-Loss = Literal["full", "sampled", "bce", "gbce"]
-GBCE_CALIBRATION = 0.75  # t of Petrov and Macdonald: 0 is plain BCE, 1 undoes the sampling
 
 
 @dataclass(frozen=True)
@@ -208,55 +206,6 @@ class SequenceModel(nn.Module):
         return loss
 
 
-def sampled_loss(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    targets: torch.Tensor,
-    loss: Loss,
-    negatives: int,
-    bias: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Losses that look at the target and a few other movies drawn at random, float ().
-
-    ``"bce"``: is this movie the next one, yes or no, for the target and one other movie a
-    position (Kang and McAuley, Self-Attentive Sequential Recommendation, 2018). ``"sampled"``:
-    a softmax over the target and ``negatives`` movies that all positions share. ``"gbce"``: yes
-    or no for the same movies, with the target's probability raised to a power that undoes the
-    overconfidence of sampling (Petrov and Macdonald, gSASRec, 2023).
-
-    Args:
-        hidden: float (positions, embedding).
-        weight: float (movies, embedding); the last two rows, start and end, are never drawn.
-        targets: int64 (positions,).
-        loss: which one.
-        negatives: how many movies are drawn a step.
-        bias: float (movies,).
-    """
-    num_movies = len(weight) - 2
-    own = (hidden * weight[targets]).sum(dim=-1)  # (positions,)
-    drawn = torch.randint(
-        num_movies, (len(targets) if loss == "bce" else negatives,), device=hidden.device
-    )
-    if loss == "bce":
-        others = (hidden * weight[drawn]).sum(dim=-1)[:, None]  # (positions, 1)
-        same = (drawn == targets)[:, None]
-    else:
-        others = hidden @ weight[drawn].T  # (positions, negatives)
-        same = drawn == targets[:, None]
-    if bias is not None:
-        own, others = own + bias[targets], others + (
-            bias[drawn][:, None] if loss == "bce" else bias[drawn]
-        )  # fmt: skip
-    own, others = own.float(), others.float().masked_fill(same, float("-inf"))
-    if loss == "sampled":
-        return -torch.cat([own[:, None], others], dim=1).log_softmax(dim=1)[:, 0].mean()
-    power = 1.0
-    if loss == "gbce":
-        rate = min(1.0, negatives / (num_movies - 1))
-        power = rate * (GBCE_CALIBRATION * (1 - 1 / rate) + 1 / rate)
-    return (power * F.softplus(-own) + F.softplus(others).sum(dim=1)).mean()
-
-
 # ---------------------------------------------------------------- from sequences to batches
 
 
@@ -380,6 +329,7 @@ def training_batches(
         overlap: movies that a piece reads again from the one before it, so that its first targets
             have a history to look at; costs as many positions more.
     """
+    train_lengths = require_lengths(sequences, train_lengths)
     generator = np.random.default_rng(seed)
     users, starts, lengths, num_targets = _cut(train_lengths, max_length, overlap, generator)
     order = generator.permutation(len(users))
@@ -410,46 +360,29 @@ def _cut(
     return users, starts, lengths, num_targets
 
 
-def history_scores(
-    model: SequenceModel,
-    sequences: Sequences,
-    user_tokens: np.ndarray,
-    ends: np.ndarray,
-    device: torch.device,
-) -> ScoreFunction:
+def history_scores(model: SequenceModel, device: torch.device) -> ScoreFunction:
     """What `evaluate_ranking` asks for: the model's logits after the last movies of histories.
 
     Args:
-        model: put into evaluation mode.
-        sequences: the users' interactions; with next_gap, the movie after the history must be in
-            them, since the time until it is an input.
-        user_tokens: int (users,).
-        ends: int (users,), how many of each user's movies are history.
+        model: put into evaluation mode; with next_gap, the movie after a history must be in the
+            sequences, since the time until it is an input.
         device: where the model is.
     """
     max_length = model.config.transformer.context_window_size
 
-    def score(batch: torch.Tensor) -> torch.Tensor:
-        rows = batch.numpy()
-        lengths = np.minimum(ends[rows], max_length)
-        pieces = make_batch(sequences, ends[rows] - lengths, lengths, user_tokens[rows]).to(device)
+    def score(sequences: Sequences, questions: Questions) -> torch.Tensor:
+        lengths = np.minimum(questions.ends, max_length)
+        pieces = make_batch(sequences, questions.ends - lengths, lengths, questions.users)
+        pieces = pieces.to(device)
         model.eval()
         with torch.no_grad():
-            hidden = model(pieces)[torch.arange(len(rows)), pieces.lengths - 1]
+            hidden = model(pieces)[torch.arange(len(lengths)), pieces.lengths - 1]
             return model.scores(hidden).float().cpu()
 
     return score
 
 
 # ---------------------------------------------------------------- training
-
-
-class Questions(NamedTuple):
-    """Who is asked for which movie: user tokens, lengths of histories, targets; (users,) each."""
-
-    users: np.ndarray
-    ends: np.ndarray
-    targets: np.ndarray
 
 
 def train_sequence_model(
@@ -490,7 +423,6 @@ def sequence_task(
     """What the training loop needs of a sequence model; arguments as in `train_sequence_model`."""
     device = next(model.parameters()).device
     length = model.config.transformer.context_window_size
-    targets = torch.from_numpy(validation.targets).long()
 
     def batches(epoch: int) -> list[SequenceBatch]:
         seed = epoch_seed(trainer, epoch)
@@ -504,17 +436,16 @@ def sequence_task(
         )  # fmt: skip
 
     def validate(model: nn.Module) -> dict[str, float]:
-        score = history_scores(model, sequences, validation.users, validation.ends, device)
-        losses = []
+        score, losses = history_scores(model, device), []
 
-        def watched(rows: torch.Tensor) -> torch.Tensor:
-            logits = score(rows)
-            losses.append(F.cross_entropy(logits, targets[rows], reduction="sum").item())
+        def watched(sequences: Sequences, questions: Questions) -> torch.Tensor:
+            logits, targets = score(sequences, questions), torch.as_tensor(questions.targets).long()
+            losses.append(F.cross_entropy(logits, targets, reduction="sum").item())
             return logits
 
-        metrics = metrics_from_ranks(evaluate_ranking(watched, sequences, *validation))
+        metrics = metrics_from_ranks(evaluate_ranking(watched, sequences, validation))
         return {
-            "validation_loss": sum(losses) / len(targets),
+            "validation_loss": sum(losses) / len(validation.targets),
             "HR@10": metrics.hit_rate,
             "NDCG@10": metrics.ndcg,
         }

@@ -12,7 +12,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from recformer_utils.movielens import read_movielens_files
 from recformer_utils.tokens import MovieLensMetadata
 
-Split = Literal["time", "leave-one-out", "random"]
+SplitName = Literal["time", "leave-one-out", "random"]
 START_RATING = 0  # the start and the end token carry no rating
 END_RATING = 0
 
@@ -170,81 +170,132 @@ def sliding_windows(
     return batch, number * window_size + sequence_length - 1
 
 
-@dataclass(frozen=True)
-class LeaveOneOut:
-    """One target movie per user, and where the history before it ends.
+class Questions(NamedTuple):
+    """Who is asked for which movie after which history; every evaluation takes it.
 
     Attributes:
-        user_tokens: int64 (users,), those with at least three interactions.
-        validation_targets: int32 (users,), each user's last movie but one.
-        test_targets: int32 (users,), each user's last movie.
-        train_lengths: int64 (users,); the movies before the validation target.
+        users: user tokens, int64 (questions,).
+        ends: how many of each user's movies are history, int64 (questions,).
+        targets: movie tokens, int32 (questions,).
     """
 
-    user_tokens: np.ndarray
-    validation_targets: np.ndarray
-    test_targets: np.ndarray
+    users: np.ndarray
+    ends: np.ndarray
+    targets: np.ndarray
+
+    def take(self, rows: np.ndarray | slice) -> "Questions":
+        """Some of the questions."""
+        return Questions(*(column[rows] for column in self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """What is learned from, and what is asked; every split returns it.
+
+    Attributes:
+        train_lengths: int64 (num_users,), how many movies of each user are training.
+        validation: the questions that choices are made on.
+        test: the questions that are asked once.
+    """
+
     train_lengths: np.ndarray
+    validation: Questions
+    test: Questions
+
+    @property
+    def known_lengths(self) -> np.ndarray:
+        """Movies of each user that are training or validation, int64 (num_users,)."""
+        known = self.train_lengths.copy()
+        known[self.validation.users] += 1
+        return known
 
 
-def leave_one_out(sequences: Sequences) -> LeaveOneOut:
+def ask(sequences: Sequences, users: np.ndarray, ends: np.ndarray) -> Questions:
+    """Asks users for the movie that comes after their first ``ends`` movies."""
+    targets = sequences.movie_tokens[sequences.offsets[users] + ends]
+    return Questions(users=users, ends=ends, targets=targets)
+
+
+def leave_one_out(sequences: Sequences) -> Split:
     """Splits by position: last movie = test, the one before = validation, the rest = training.
+
+    Users with fewer than three movies are in no part.
 
     Source: He et al., Neural Collaborative Filtering, 2017; full ranking as in Krichene and
     Rendle, On Sampled Metrics for Item Recommendation, 2020.
     """
-    users = np.flatnonzero(sequences.lengths >= 3)
-    ends = sequences.offsets[1:][users]
-    return LeaveOneOut(
-        user_tokens=users,
-        validation_targets=sequences.movie_tokens[ends - 2],
-        test_targets=sequences.movie_tokens[ends - 1],
-        train_lengths=sequences.lengths[users] - 2,
+    train_lengths = np.maximum(sequences.lengths - 2, 0)
+    users = np.flatnonzero(train_lengths)
+    return Split(
+        train_lengths=train_lengths,
+        validation=ask(sequences, users, train_lengths[users]),
+        test=ask(sequences, users, train_lengths[users] + 1),
     )
 
 
-@dataclass(frozen=True)
-class TemporalSplit:
-    """One moment for everybody: what lies before it is training, what comes after is asked.
+def cut_time(sequences: Sequences, quantile: float = 0.9) -> int:
+    """The second before which a share of all interactions lies, seconds since 1970.
 
-    Attributes:
-        cut: seconds since 1970; an interaction of this very second is asked, not learned.
-        train_lengths: int64 (num_users,), each user's movies before the cut.
-        user_tokens: int64 (users,), those with movies on both sides of the cut.
-        targets: int32 (users,), the first movie of each of them after the cut.
+    Raises:
+        ValueError: the quantile is not in (0, 1).
     """
-
-    cut: int
-    train_lengths: np.ndarray
-    user_tokens: np.ndarray
-    targets: np.ndarray
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must be in (0, 1), found {quantile}")
+    return int(np.ceil(np.quantile(sequences.timestamps, quantile)))
 
 
-def temporal_split(sequences: Sequences, quantile: float = 0.9) -> TemporalSplit:
-    """Splits by the clock, so that nothing is learned from after a question was asked.
+def temporal_split(
+    sequences: Sequences, quantile: float = 0.9, target: Literal["first", "last"] = "last"
+) -> Split:
+    """Splits by the clock: one moment for everybody, nothing is learned from after it.
+
+    Validation asks for the last movie before the cut of everybody who has three there.
 
     Args:
         sequences: the users' interactions.
-        quantile: share of all interactions that lie before the cut, in (0, 1).
+        quantile: share of all interactions that lie before the cut, in (0, 1); an interaction of
+            the very second of the cut is asked, not learned.
+        target: the test asks everybody who comes after the cut for the "first" movie there (those
+            who were there before it), or, as published, for the "last" one, with everything
+            before it as history.
 
     Raises:
         ValueError: the quantile is not in (0, 1).
 
-    Source: Meng et al., Exploring Data Splitting Strategies for the Evaluation of Recommendation
-    Models, 2020.
+    Sources: Meng et al., Exploring Data Splitting Strategies for the Evaluation of Recommendation
+    Models, 2020; the last movie: Gusak et al., Time to Split, 2025.
     """
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile must be in (0, 1), found {quantile}")
-    cut = int(np.ceil(np.quantile(sequences.timestamps, quantile)))
-    before = np.concatenate([[0], np.cumsum(sequences.timestamps < cut)])
-    train_lengths = np.diff(before[sequences.offsets])
-    users = np.flatnonzero((train_lengths > 0) & (train_lengths < sequences.lengths))
-    return TemporalSplit(
-        cut=cut,
+    earlier = np.concatenate([[0], np.cumsum(sequences.timestamps < cut_time(sequences, quantile))])
+    before = np.diff(earlier[sequences.offsets])  # (num_users,)
+    history = before if target == "first" else sequences.lengths - 1
+    tested = np.flatnonzero((before < sequences.lengths) & (history > 0))
+    validated = np.flatnonzero(before >= 3)
+    train_lengths = before.copy()
+    train_lengths[validated] -= 1
+    return Split(
         train_lengths=train_lengths,
-        user_tokens=users,
-        targets=sequences.movie_tokens[sequences.offsets[users] + train_lengths[users]],
+        validation=ask(sequences, validated, train_lengths[validated]),
+        test=ask(sequences, tested, history[tested]),
     )
+
+
+def require_lengths(sequences: Sequences, lengths: np.ndarray) -> np.ndarray:
+    """Checks a number of movies for each user, int64 (num_users,), and returns it.
+
+    Raises:
+        ValueError: not one per user, or beyond a user's last movie.
+    """
+    lengths, there = np.asarray(lengths, dtype=np.int64), sequences.lengths
+    if lengths.shape != there.shape:
+        raise ValueError(
+            f"one length per user is needed, ({sequences.num_users},), found {lengths.shape}"
+        )
+    if ((lengths < 0) | (lengths > there)).any():
+        user = int(np.flatnonzero((lengths < 0) | (lengths > there))[0])
+        raise ValueError(
+            f"user token {user} has {there[user]} movies, cannot keep the first {lengths[user]}"
+        )
+    return lengths
 
 
 def truncate(sequences: Sequences, ends: np.ndarray) -> Sequences:
@@ -257,16 +308,7 @@ def truncate(sequences: Sequences, ends: np.ndarray) -> Sequences:
     Raises:
         ValueError: not one end per user, or an end beyond a user's last movie.
     """
-    ends, lengths = np.asarray(ends, dtype=np.int64), sequences.lengths
-    if ends.shape != lengths.shape:
-        raise ValueError(
-            f"ends must have one entry per user, ({sequences.num_users},), found {ends.shape}"
-        )
-    if ((ends < 0) | (ends > lengths)).any():
-        user = int(np.flatnonzero((ends < 0) | (ends > lengths))[0])
-        raise ValueError(
-            f"user token {user} has {lengths[user]} movies, cannot keep the first {ends[user]}"
-        )
+    ends, lengths = require_lengths(sequences, ends), sequences.lengths
     position = np.arange(sequences.offsets[-1]) - np.repeat(sequences.offsets[:-1], lengths)
     kept = position < np.repeat(ends, lengths)
     return Sequences(
@@ -278,22 +320,21 @@ def truncate(sequences: Sequences, ends: np.ndarray) -> Sequences:
 
 
 def last_windows(
-    sequences: Sequences, user_tokens: np.ndarray, ends: np.ndarray, length: int, start_token: int
+    sequences: Sequences, questions: Questions, length: int, start_token: int
 ) -> torch.Tensor:
-    """The last ``length`` movies before a position, for each user; start tokens fill the front.
+    """The last ``length`` movies of each history; start tokens fill the front.
 
     Args:
         sequences: the users' interactions.
-        user_tokens: int (users,).
-        ends: int (users,), how many of the user's movies are history.
+        questions: whose histories.
         length: movies in a window.
         start_token: what stands in for movies that are not there.
 
     Returns:
-        int32 (users, length).
+        int32 (questions, length).
     """
-    position = np.asarray(ends)[:, None] + np.arange(-length, 0)  # (users, length)
-    index = sequences.offsets[np.asarray(user_tokens)][:, None] + position.clip(min=0)
+    position = questions.ends[:, None] + np.arange(-length, 0)  # (questions, length)
+    index = sequences.offsets[questions.users][:, None] + position.clip(min=0)
     tokens = sequences.movie_tokens[index.clip(max=len(sequences.movie_tokens) - 1)]
     return torch.from_numpy(np.where(position >= 0, tokens, np.int32(start_token)))
 
@@ -335,7 +376,7 @@ class MovieLensSequenceDataset(Dataset[Batch]):
         window_size: int = 1,
         is_validation: bool = False,
         validation_fraction: float = 0.1,
-        split: Split = "time",
+        split: SplitName = "time",
         seed: int = 0,
     ):
         if not 0 <= validation_fraction < 1:
@@ -370,7 +411,7 @@ class MovieLensSequenceDataset(Dataset[Batch]):
 
 
 def _draw_split(
-    split: Split,
+    split: SplitName,
     windows: Batch,
     positions: np.ndarray,
     lengths: np.ndarray,

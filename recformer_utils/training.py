@@ -8,29 +8,61 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from recformer_utils.configuration import (
-    RunConfig,
-    choose_device,
-    get_dataset,
-    get_model_config,
-    load_config,
-    parse_config,
-)
 from recformer_utils.evaluation import Metrics, evaluate_ranking, metrics_from_ranks
 from recformer_utils.loop import Task, TrainingResult, epoch_seed, fit
 from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     init_weights,
 )
-from recformer_utils.optimization import gradient_step
-from recformer_utils.sequences import Batch, MovieLensSequenceDataset
+from recformer_utils.optimization import (
+    fast_matrix_products,
+    gradient_step,
+    learning_rate_factor,
+    make_optimizer,
+    multiplies_bfloat16,
+)
+from recformer_utils.runs.checkpoints import CheckpointError, load_checkpoint, load_weights
+from recformer_utils.runs.config import (
+    ConfigError,
+    RunConfig,
+    TrainerConfig,
+    choose_device,
+    get_dataset,
+    get_model_config,
+    load_config,
+    parse_config,
+)
+from recformer_utils.runs.files import own_folder, replacing
+from recformer_utils.sequences import (
+    Batch,
+    MovieLensSequenceDataset,
+    Questions,
+    Sequences,
+    last_windows,
+)
 
 __all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "Task",
+    "TrainerConfig",
     "TrainingResult",
     "choose_device",
+    "epoch_seed",
+    "fast_matrix_products",
+    "fit",
     "get_dataset",
     "get_model_config",
+    "gradient_step",
+    "learning_rate_factor",
+    "load_checkpoint",
     "load_config",
+    "load_weights",
+    "make_optimizer",
+    "multiplies_bfloat16",
+    "own_folder",
+    "parse_config",
+    "replacing",
     "run_model_training",
     "train_step",
     "validation_metrics",
@@ -109,21 +141,20 @@ def validation_metrics(
     windows = dataset.windows
     rows = torch.nonzero(windows.next_movie_tokens != dataset.metadata.end_token).squeeze(1)
 
-    def score(batch: torch.Tensor) -> torch.Tensor:
-        chosen = rows[batch]
+    length, start_token = windows.movie_tokens.shape[1], dataset.metadata.start_token
+
+    def score(sequences: Sequences, questions: Questions) -> torch.Tensor:
+        movies = last_windows(sequences, questions, length, start_token)
         with torch.no_grad():
-            logits = model(
-                windows.movie_tokens[chosen].to(device), windows.user_tokens[chosen].to(device)
-            )
+            logits = model(movies.to(device), torch.from_numpy(questions.users).to(device))
         return logits.float().cpu()
 
-    ranks = evaluate_ranking(
-        score,
-        dataset.sequences,
-        user_tokens=windows.user_tokens[rows].numpy(),
+    questions = Questions(
+        users=windows.user_tokens[rows].numpy(),
         ends=dataset.target_positions[rows.numpy()],
         targets=windows.next_movie_tokens[rows].numpy(),
     )
+    ranks = evaluate_ranking(score, dataset.sequences, questions)
     return metrics_from_ranks(ranks, k)
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import post_data  # noqa: E402
 from check import check  # noqa: E402
 
-from recformer_utils.files import InUseError, NotWrittenError, exclusive  # noqa: E402
+from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive  # noqa: E402
 
 BUILD = SITE / "_build"
 NEW, OLD = BUILD / "new", BUILD / "old"  # NEW becomes HTML when it is whole, HTML becomes OLD

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from recformer_utils.title_cards import load_font, wrap
+from recformer_utils.posters.cards import load_font, wrap
 
 POSTERS = Path(__file__).resolve().parent / "static/posters"
 CARD = (1200, 630)  # the size that Open Graph consumers expect

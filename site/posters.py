@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from recformer_utils.checkpoints import load_weights
-from recformer_utils.configuration import get_dataset, get_model_config, load_config
 from recformer_utils.evaluation import get_model_predictions, history_index
-from recformer_utils.files import replacing
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer
+from recformer_utils.posters.cards import split_title, title_card
+from recformer_utils.runs.checkpoints import load_weights
+from recformer_utils.runs.config import get_dataset, get_model_config, load_config
+from recformer_utils.runs.files import replacing
 from recformer_utils.sequences import last_windows, leave_one_out
-from recformer_utils.title_cards import split_title, title_card
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "site/static/posters"

@@ -1,4 +1,4 @@
-"""`python -m recformer_utils.check` finds what is wrong and says what to do about it."""
+"""`tools/check.py` finds what is wrong and says what to do about it."""
 
 import errno
 import json
@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from check import NOTE, OK, WRONG, findings_of
 
 from recformer_utils import check, movielens
-from recformer_utils.check import NOTE, OK, WRONG, findings_of
-from recformer_utils.run_record import sha256_of
+from recformer_utils.runs.record import sha256_of
 
 
 def only(findings):

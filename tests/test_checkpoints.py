@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from recformer_utils.checkpoints import (
+from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
     load_training_state,

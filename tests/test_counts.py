@@ -18,10 +18,10 @@ import training_ways as training  # noqa: E402
 import ways  # noqa: E402
 from limits import Counts, floating_point_operations  # noqa: E402
 
-from recformer_utils import movielens_files, sequences  # noqa: E402
-from recformer_utils.configuration import TrainerConfig  # noqa: E402
-from recformer_utils.optimization import make_optimizer  # noqa: E402
+from recformer_utils.formats import dat, sequences  # noqa: E402
+from recformer_utils.runs.config import TrainerConfig  # noqa: E402
 from recformer_utils.sequence_model import SequenceModel  # noqa: E402
+from recformer_utils.training import make_optimizer  # noqa: E402
 
 MIB = 1 << 20
 
@@ -97,10 +97,8 @@ def test_little_of_a_batch_is_padding(data):
 
 def test_good_ratings_are_never_parsed_line_by_line(data, monkeypatch):
     parsed = []
-    rows = movielens_files._rows
-    monkeypatch.setattr(
-        movielens_files, "_rows", lambda path, *rest: parsed.append(path) or rows(path, *rest)
-    )
+    rows = dat._rows
+    monkeypatch.setattr(dat, "_rows", lambda path, *rest: parsed.append(path) or rows(path, *rest))
     ways.read(data)
     assert sorted(Path(path).name for path in parsed) == ["movies.dat", "users.dat"]
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recformer_utils import cross_entropy
-from recformer_utils.cross_entropy import full_cross_entropy
-from recformer_utils.optimization import fast_matrix_products
+from recformer_utils import losses as losses_module
+from recformer_utils.losses import full_cross_entropy
+from recformer_utils.training import fast_matrix_products
 
 POSITIONS, WIDTH, MOVIES = 50, 8, 30
 
 
 @pytest.fixture(autouse=True)
 def seven_rows_at_a_time(monkeypatch):
-    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", 7 * 4 * MOVIES + 3)
+    monkeypatch.setattr(losses_module, "CHUNK_BYTES", 7 * 4 * MOVIES + 3)
 
 
 def inputs(scale=1.0):

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from recformer_utils.checkpoints import load_checkpoint
 from recformer_utils.distributed import share_of
+from recformer_utils.runs.checkpoints import load_checkpoint
 from recformer_utils.sequence_model import NO_TARGET, SequenceModel, SequenceModelConfig, make_batch
 from recformer_utils.sequences import Sequences
 from recformer_utils.transformer import TransformerConfig

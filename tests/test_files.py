@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from recformer_utils.files import InUseError, exclusive, own_folder, replacing
+from recformer_utils.runs.files import InUseError, exclusive, own_folder, replacing
 
 OTHER = """
 import sys
 from pathlib import Path
-from recformer_utils.files import own_folder
+from recformer_utils.runs.files import own_folder
 folder = own_folder(Path(sys.argv[1]))
 (folder / "file").write_text("other")
 print(folder.name, flush=True)

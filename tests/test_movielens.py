@@ -14,6 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recformer_utils import movielens
+from recformer_utils.formats.dat import (
+    FILES,
+    RATING_COLUMNS,
+    _parse_lines,
+    _parse_ratings_fast,
+    _read_bytes,
+)
 from recformer_utils.movielens import (
     MovieLensFormatError,
     MovieLensNotFoundError,
@@ -22,13 +29,6 @@ from recformer_utils.movielens import (
     read_movies,
     read_ratings,
     read_users,
-)
-from recformer_utils.movielens_files import (
-    FILES,
-    RATING_COLUMNS,
-    _parse_lines,
-    _parse_ratings_fast,
-    _read_bytes,
 )
 
 USERS = b"1::F::1::10::48067\n2::M::56::16::02460\n7::M::25::0::98107-2117\n"

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from big_csv import write_csv
 
-from recformer_utils import movielens_csv
-from recformer_utils.configuration import get_dataset
+from recformer_utils.formats import csv
+from recformer_utils.formats.csv import read_movies_csv, read_ratings_csv
+from recformer_utils.formats.dat import RATING_COLUMNS
 from recformer_utils.movielens import MovieLensFormatError, MovieLensNotFoundError, load_movielens
-from recformer_utils.movielens_csv import read_movies_csv, read_ratings_csv
-from recformer_utils.movielens_files import RATING_COLUMNS
-from recformer_utils.run_record import data_hashes
+from recformer_utils.runs.config import get_dataset
+from recformer_utils.runs.record import data_hashes
 from recformer_utils.training import load_config
 
 MOVIES = (
@@ -81,7 +81,7 @@ def test_frames_have_the_columns_and_types_of_the_other_form(tmp_path):
 
 @pytest.mark.parametrize("block_bytes", [1, 40, 1 << 20])
 def test_blocks_may_end_anywhere(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr(movielens_csv, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", block_bytes)
     for ratings in (RATINGS, RATINGS.replace("\n", "\r\n"), RATINGS.rstrip("\n")):
         read = read_ratings_csv(write(tmp_path, ratings=ratings) / "ratings.csv")
         assert read["rating"].tolist() == HALF_STARS_UP
@@ -122,7 +122,7 @@ BAD_RATINGS = {
     [(old, *case) for old, cases in BAD_RATINGS.items() for case in cases],
 )
 def test_a_bad_rating_is_named_with_its_line(tmp_path, monkeypatch, old, new, message, block_bytes):
-    monkeypatch.setattr(movielens_csv, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", block_bytes)
     folder = write(tmp_path, ratings=RATINGS.replace(old, new))
     with pytest.raises(MovieLensFormatError) as refused:
         load_movielens(folder)

@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from recformer_utils import loop, optimization
-from recformer_utils.configuration import TrainerConfig
-from recformer_utils.optimization import (
+from recformer_utils.losses import repetition_mass, repetition_share
+from recformer_utils.runs.config import TrainerConfig
+from recformer_utils.training import (
     gradient_step,
     learning_rate_factor,
     make_optimizer,
-    repetition_mass,
-    repetition_share,
+    train_step,
 )
-from recformer_utils.training import train_step
 
 STEPS_PER_EPOCH = 50
 CPU = torch.device("cpu")

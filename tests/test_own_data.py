@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from recformer_utils.evaluation import evaluate_ranking
+from recformer_utils.formats.own import NO_GENRES, InteractionsError, from_interactions
 from recformer_utils.movielens import load_movielens
-from recformer_utils.own_data import NO_GENRES, InteractionsError, from_interactions
 from recformer_utils.posters import show_posters
 from recformer_utils.sequence_model import (
     SequenceModel,

@@ -30,7 +30,7 @@ from recformer_utils.posters import (
     show_posters,
     unusable_posters,
 )
-from recformer_utils.title_cards import (
+from recformer_utils.posters.cards import (
     PALETTES,
     _contrast,
     fit_text,
@@ -145,7 +145,7 @@ def test_the_same_arguments_give_the_same_card_twice():
 @pytest.mark.parametrize("hash_seed", ["1", "4242"])
 def test_cards_do_not_depend_on_the_process(hash_seed):
     code = (
-        "import hashlib; from recformer_utils.title_cards import title_card;"
+        "import hashlib; from recformer_utils.posters.cards import title_card;"
         "print(hashlib.sha256(b''.join(title_card(i, 'Heat (1995)', g).tobytes() for i, g in"
         f" enumerate({GENRES!r}))).hexdigest())"
     )

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from recformer_utils.checkpoints import CheckpointError
+from recformer_utils.losses import sampled_loss
+from recformer_utils.runs.checkpoints import CheckpointError
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
@@ -16,7 +17,6 @@ from recformer_utils.sequence_model import (
     make_batch,
     movie_features,
     named_in_a_row,
-    sampled_loss,
     save_sequence_model,
     training_batches,
 )

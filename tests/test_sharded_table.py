@@ -26,7 +26,14 @@ def run(processes: int, code: list[str]) -> subprocess.CompletedProcess:
     [(2, 1_001, 500), (3, 5, 1)],  # in the second one most processes have nothing to send to some
 )
 def test_vectors_and_gradients_are_those_of_the_whole_table(processes, rows, tokens):
-    module = ["-m", "recformer_utils.sharded_table", "--rows", str(rows), "--tokens", str(tokens)]
+    module = [
+        "-m",
+        "recformer_utils.distributed.sharded_table",
+        "--rows",
+        str(rows),
+        "--tokens",
+        str(tokens),
+    ]
     done = run(processes, module)
     assert done.returncode == 0, done.stderr
     kept = re.findall(r"keeps ([\d,]+) of", done.stdout)
@@ -37,7 +44,7 @@ def test_vectors_and_gradients_are_those_of_the_whole_table(processes, rows, tok
 WRONG = """
 import torch
 import torch.distributed as dist
-from recformer_utils import sharded_table
+from recformer_utils.distributed import sharded_table
 dist.init_process_group("gloo")
 exchange = sharded_table._Exchange.backward
 sharded_table._Exchange.backward = staticmethod(lambda ctx, g: exchange(ctx, {wrong}))

@@ -12,18 +12,18 @@ from tbparse import SummaryReader
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from recformer_utils import run_record
-from recformer_utils.checkpoints import (
+from recformer_utils.evaluation import get_model_predictions
+from recformer_utils.movielens import load_movielens
+from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
+from recformer_utils.runs import record
+from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
     load_weights,
     save_atomically,
 )
-from recformer_utils.configuration import ConfigError
-from recformer_utils.evaluation import get_model_predictions
-from recformer_utils.movielens import load_movielens
-from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
-from recformer_utils.run_record import git_state
+from recformer_utils.runs.config import ConfigError
+from recformer_utils.runs.record import git_state
 from recformer_utils.training import (
     get_dataset,
     get_model_config,
@@ -332,7 +332,7 @@ def test_a_run_that_goes_on_elsewhere_says_from_which_epoch(config, tmp_path, mo
     run_model_training(epochs(1))
     run_model_training(epochs(2))
     threads = torch.get_num_threads()
-    monkeypatch.setattr(run_record, "_version", lambda package: "99")
+    monkeypatch.setattr(record, "_version", lambda package: "99")
     run_model_training(epochs(3))
     starts = json.loads((tmp_path / "model/run.json").read_text())
     assert [start["after_epoch"] for start in starts] == [0, 2]

@@ -20,10 +20,10 @@ from demo_cards import FONT_LICENCE, VIEW, record_card, write_font
 from demo_model import compare, export, load_pretrained
 from filelock import FileLock  # PyTorch brings it
 
-from recformer_utils.checkpoints import CheckpointError
-from recformer_utils.files import replacing
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
-from recformer_utils.title_cards import PALETTES, split_title
+from recformer_utils.posters.cards import PALETTES, split_title
+from recformer_utils.runs.checkpoints import CheckpointError
+from recformer_utils.runs.files import replacing
 from recformer_utils.tokens import MovieLensMetadata, find_movies
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -12,10 +12,10 @@ import matplotlib
 from fontTools import subset
 from PIL import Image, ImageDraw
 
-from recformer_utils import title_cards
+from recformer_utils.posters import cards
 
 SIZE = (240, 360)  # as the notebooks draw it; instructions are in twice as many units
-VIEW = tuple(side * title_cards.SUPERSAMPLING for side in SIZE)
+VIEW = tuple(side * cards.SUPERSAMPLING for side in SIZE)
 FONT_FILE = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans-Bold.ttf"
 FONT_LICENCE = FONT_FILE.with_name("LICENSE_DEJAVU")
 
@@ -39,7 +39,7 @@ def record_card(movie_id: int, title: str, genres: str) -> dict:
 
     with patch.object(ImageDraw, "Draw", draw), patch.object(Image.Image, "paste", paste):
         # Past the cache: a picture drawn earlier would leave nothing to note down.
-        title_cards.title_card.__wrapped__(movie_id, title, genres, SIZE)
+        cards.title_card.__wrapped__(movie_id, title, genres, SIZE)
     # Two canvases are as wide as the card, the picture and the whole; what is smaller is a mask.
     art, whole = (pen for pen in pens.values() if pen.size[0] == VIEW[0])
     return {

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from recformer_utils.evaluation import mask_history
-from recformer_utils.files import replacing
 from recformer_utils.movielens import MovieLens
+from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import (
     SequenceModel,
     load_sequence_model,

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 import yaml
 
-from recformer_utils.checkpoints import load_checkpoint, save_atomically
 from recformer_utils.evaluation import get_popular_movies
-from recformer_utils.files import exclusive, replacing
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
-from recformer_utils.run_record import describe_run, machine, sha256_of
+from recformer_utils.runs.checkpoints import load_checkpoint, save_atomically
+from recformer_utils.runs.files import exclusive, replacing
+from recformer_utils.runs.record import describe_run, machine, sha256_of
 from recformer_utils.training import (
     get_dataset,
     get_model_config,

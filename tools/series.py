@@ -28,12 +28,12 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageChops
 from tqdm import tqdm
 
-from recformer_utils.files import InUseError, NotWrittenError, exclusive, replacing
 from recformer_utils.movielens import (
     MovieLensFormatError,
     MovieLensNotFoundError,
     load_movielens,
 )
+from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive, replacing
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"

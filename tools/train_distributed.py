@@ -17,10 +17,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from recformer_utils.configuration import TrainerConfig
 from recformer_utils.distributed import join, own_folder_of, share_task
-from recformer_utils.loop import fit
 from recformer_utils.movielens import load_movielens
+from recformer_utils.runs.config import TrainerConfig
 from recformer_utils.sequence_model import (
     Questions,
     SequenceModel,
@@ -29,6 +28,7 @@ from recformer_utils.sequence_model import (
 )
 from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
+from recformer_utils.training import fit
 from recformer_utils.transformer import TransformerConfig
 
 

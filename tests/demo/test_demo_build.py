@@ -190,7 +190,7 @@ def test_presets_are_the_films_that_they_name(sample_demo, demo_tools):
 @pytest.mark.realdata
 def test_ml_1m_presets_are_the_films_that_they_name(demo_tools):
     data = load_movielens("ml-1m")
-    from recformer_utils.title_cards import split_title
+    from recformer_utils.posters.cards import split_title
 
     titles = data.movies.set_index("movie_id")["title"]
     written = json.loads((demo_tools.DEMO / "presets.json").read_text())["ml-1m"]

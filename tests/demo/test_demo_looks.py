@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from recformer_utils.movielens import load_movielens
-from recformer_utils.title_cards import PALETTES, title_card
+from recformer_utils.posters.cards import PALETTES, title_card
 
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {

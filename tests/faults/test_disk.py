@@ -14,7 +14,7 @@ from download_server import FILES, GOOD, serving, sha256
 from harness import run, started
 from test_training_killed import left_behind, same
 
-from recformer_utils.files import InUseError, NotWrittenError, exclusive, replacing
+from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive, replacing
 
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 

@@ -10,7 +10,7 @@ import torch
 from harness import LONG, operations, run
 from tbparse import SummaryReader
 
-from recformer_utils.checkpoints import load_checkpoint
+from recformer_utils.runs.checkpoints import load_checkpoint
 
 MOMENTS = 60 if LONG else 12
 

@@ -12,8 +12,7 @@ from download_server import GOOD, archive
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recformer_utils.movielens import DownloadError, _unpack
-from recformer_utils.movielens_files import (
+from recformer_utils.formats.dat import (
     FILES,
     MOVIE_COLUMNS,
     RATING_COLUMNS,
@@ -25,6 +24,7 @@ from recformer_utils.movielens_files import (
     read_ratings,
     read_users,
 )
+from recformer_utils.movielens import DownloadError, _unpack
 
 USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n31::M::25::15::55117-2117\n"
 MOVIES = "1::Toy Story (1995)::Animation|Children's\n7::Léon (1994)::Drama\n".encode("latin-1")

@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from recformer_utils.checkpoints import (
+from recformer_utils.movielens import load_movielens
+from recformer_utils.posters import UnusablePosterError, find_poster
+from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
     load_training_state,
     load_weights,
     save_training_state,
 )
-from recformer_utils.configuration import ConfigError, RunConfig, load_config, parse_config
-from recformer_utils.movielens import load_movielens
-from recformer_utils.posters import UnusablePosterError, find_poster
+from recformer_utils.runs.config import ConfigError, RunConfig, load_config, parse_config
 from recformer_utils.tokens import UnknownIdError, find_movies
 
 CONFIG = (Path(__file__).resolve().parents[2] / "notebooks/configs/pretrained.yaml").read_bytes()

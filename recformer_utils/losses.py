@@ -6,11 +6,16 @@ Source: Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 202
 the forward pass: Hsu et al., Liger Kernel, 2024.
 """
 
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 CHUNK_BYTES = 4 << 20  # of logits at a time on a CPU: what fits into its caches
 GPU_CHUNK_BYTES = 256 << 20  # what keeps a GPU busy
+Loss = Literal["full", "sampled", "bce", "gbce"]
+GBCE_CALIBRATION = 0.75  # t of Petrov and Macdonald: 0 is plain BCE, 1 undoes the sampling
 
 
 def full_cross_entropy(
@@ -93,3 +98,82 @@ def _loss_and_gradients(ctx, hidden, weight, targets, bias, low, ignore_index):
     ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient, count)
     ctx.dtype = hidden.dtype
     return total / count
+
+
+def sampled_loss(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    loss: Loss,
+    negatives: int,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Losses that look at the target and a few other movies drawn at random, float ().
+
+    ``"bce"``: is this movie the next one, yes or no, for the target and one other movie a
+    position (Kang and McAuley, Self-Attentive Sequential Recommendation, 2018). ``"sampled"``:
+    a softmax over the target and ``negatives`` movies that all positions share. ``"gbce"``: yes
+    or no for the same movies, with the target's probability raised to a power that undoes the
+    overconfidence of sampling (Petrov and Macdonald, gSASRec, 2023).
+
+    Args:
+        hidden: float (positions, embedding).
+        weight: float (movies, embedding); the last two rows, start and end, are never drawn.
+        targets: int64 (positions,).
+        loss: which one.
+        negatives: how many movies are drawn a step.
+        bias: float (movies,).
+    """
+    num_movies = len(weight) - 2
+    own = (hidden * weight[targets]).sum(dim=-1)  # (positions,)
+    drawn = torch.randint(
+        num_movies, (len(targets) if loss == "bce" else negatives,), device=hidden.device
+    )
+    if loss == "bce":
+        others = (hidden * weight[drawn]).sum(dim=-1)[:, None]  # (positions, 1)
+        same = (drawn == targets)[:, None]
+    else:
+        others = hidden @ weight[drawn].T  # (positions, negatives)
+        same = drawn == targets[:, None]
+    if bias is not None:
+        own, others = own + bias[targets], others + (
+            bias[drawn][:, None] if loss == "bce" else bias[drawn]
+        )  # fmt: skip
+    own, others = own.float(), others.float().masked_fill(same, float("-inf"))
+    if loss == "sampled":
+        return -torch.cat([own[:, None], others], dim=1).log_softmax(dim=1)[:, 0].mean()
+    power = 1.0
+    if loss == "gbce":
+        rate = min(1.0, negatives / (num_movies - 1))
+        power = rate * (GBCE_CALIBRATION * (1 - 1 / rate) + 1 / rate)
+    return (power * F.softplus(-own) + F.softplus(others).sum(dim=1)).mean()
+
+
+def repetition_mass(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
+    """Probability that the model gives to the movies of the window, averaged over a batch.
+
+    As a penalty it has a gradient: it is built from the probabilities themselves.
+
+    Args:
+        logits: float (batch, vocab_size).
+        movie_tokens: windows of movie tokens, int (batch, window).
+
+    Returns:
+        float () in [0, 1]; a movie that stands twice in a window counts once.
+    """
+    log_probabilities = logits.log_softmax(dim=-1)
+    tokens = movie_tokens.long().sort(dim=1).values  # (batch, window)
+    again = torch.zeros_like(tokens, dtype=torch.bool)
+    again[:, 1:] = tokens[:, 1:] == tokens[:, :-1]
+    mass = log_probabilities.gather(1, tokens).exp().masked_fill(again, 0)
+    return mass.sum(dim=1).mean()
+
+
+def repetition_share(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
+    """Share of a batch whose most probable movie is one of the window, float ().
+
+    As a penalty it does nothing: ``argmax`` has no gradient, so neither has what is built on it.
+    It stands here to show that; arguments as in `repetition_mass`.
+    """
+    best = logits.argmax(dim=-1, keepdim=True)  # (batch, 1)
+    return (movie_tokens == best).any(dim=1).to(logits.dtype).mean()

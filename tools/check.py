@@ -1,4 +1,4 @@
-"""Checks an installation: python -m recformer_utils.check says in plain words what is wrong.
+"""Checks an installation: tools/check.py says in plain words what is wrong.
 
 Looked at: Python, the packages, the kernel, data, pretrained weights, folders and disk.
 """
@@ -101,14 +101,14 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
     import numpy as np
     import pandas as pd
 
-    from recformer_utils.checkpoints import load_checkpoint, load_weights
-    from recformer_utils.configuration import load_config, parse_config
-    from recformer_utils.loop import HISTORY_COLUMNS
     from recformer_utils.movielens_transformer import (
         MovieLensTransformer,
         MovieLensTransformerConfig,
     )
-    from recformer_utils.run_record import sha256_of
+    from recformer_utils.runs.checkpoints import load_checkpoint, load_weights
+    from recformer_utils.runs.config import load_config, parse_config
+    from recformer_utils.runs.record import sha256_of
+    from recformer_utils.training import HISTORY_COLUMNS
     from recformer_utils.transformer import TransformerConfig
 
     again = f"restore it: git checkout -- data/pretrained/{folder.name}"
@@ -154,7 +154,7 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
 
 def check_folders(root: Path = ROOT) -> Iterator[Finding]:
     """Where the commands write, and room there."""
-    from recformer_utils.files import NotWrittenError, replacing, says_where
+    from recformer_utils.runs.files import NotWrittenError, replacing, says_where
 
     for folder in (root / "build", root / "data"):
         try:

@@ -13,10 +13,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recformer_utils.configuration import TrainerConfig
-from recformer_utils.files import replacing
 from recformer_utils.loop import Task
 from recformer_utils.optimization import gradient_step
+from recformer_utils.runs.config import TrainerConfig
+from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, SequenceModel
 
 

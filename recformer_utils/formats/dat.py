@@ -78,7 +78,7 @@ def read_movielens_files(
     Raises MovieLensNotFoundError (no such file) and MovieLensFormatError (a bad line or id).
     """
     if has_csv_form(Path(ratings_file).parent) and not Path(ratings_file).is_file():
-        from recformer_utils.movielens_csv import read_movielens_csv  # it imports this file
+        from recformer_utils.formats.csv import read_movielens_csv  # it imports this file
 
         movies_file, ratings_file = (
             Path(f).with_suffix(".csv") for f in (movies_file, ratings_file)

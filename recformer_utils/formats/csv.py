@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import pandas as pd
 
-from recformer_utils.movielens_files import (
+from recformer_utils.formats.dat import (
     CSV_FILES,
     HALF_STARS,
     INT32,

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from recformer_utils.movielens_transformer import MovieLensTransformerConfig
-from recformer_utils.sequences import MovieLensSequenceDataset, Split
+from recformer_utils.sequences import MovieLensSequenceDataset, SplitName
 from recformer_utils.transformer import TransformerConfig
 
 Schedule = Literal["exponential", "cosine", "one-cycle"]
@@ -43,7 +43,7 @@ class TrainerConfig:
     adam_beta2: float = 0.999  # how slowly Adam's mean of squared gradients forgets
     average_decay: float | None = None  # validate and keep a moving average of the weights (EMA)
     max_gradient_norm: float | None = None  # longer gradients are cut to this length
-    split: Split = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
+    split: SplitName = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
     validation_fraction: float = 0.1  # share of the windows held out ("time" and "random")
     seed: int = 0  # of the weights, the shuffling and the dropout
     keep_best: KeepBest = "validation_loss"  # decides model.pth: the lowest loss, or "NDCG@10"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recformer_utils.files import replacing
+from recformer_utils.runs.files import replacing
 
 COMPILED_PREFIX = "_orig_mod."  # torch.compile puts this before every name
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from recformer_utils.formats.csv import unknown_users
+from recformer_utils.formats.dat import RATING_COLUMNS
 from recformer_utils.movielens import MovieLens
-from recformer_utils.movielens_csv import unknown_users
-from recformer_utils.movielens_files import RATING_COLUMNS
 
 NO_GENRES = "(no genres listed)"  # what MovieLens writes where a movie has none
 LIKED = 5  # the rating of an interaction that has none: to have bought it is to have liked it

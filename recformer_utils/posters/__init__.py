@@ -12,9 +12,9 @@ import pandas as pd
 from IPython.display import display
 from PIL import Image, ImageDraw, ImageOps
 
-from recformer_utils.title_cards import load_font, split_title, title_card
+from recformer_utils.posters.cards import load_font, split_title, title_card
 
-POSTER_FOLDER = Path(__file__).resolve().parents[1] / "data" / "posters"
+POSTER_FOLDER = Path(__file__).resolve().parents[2] / "data" / "posters"
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 RED = "#E4002B"  # the recommendation, and nothing else in the series
 TEXT, QUIET, EMPTY = "#111827", "#4B5563", "#E5E7EB"

@@ -1,6 +1,6 @@
 """An embedding table cut by rows: every process keeps some, and they send each other what is asked.
 
-    torchrun --standalone --nproc-per-node 2 -m recformer_utils.sharded_table
+    torchrun --standalone --nproc-per-node 2 -m recformer_utils.distributed.sharded_table
 
 looks up the same tokens in a cut and in a whole table and compares vectors and gradients. Source:
 Ivchenko et al., TorchRec: a PyTorch Domain Library for Recommendation Systems, 2022.

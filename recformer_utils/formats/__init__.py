@@ -1,0 +1,1 @@
+"""Readers of files and tables, behind `recformer_utils.movielens`."""
