@@ -19,9 +19,9 @@ JOBS ?= 2
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-faults test-nightly test-everywhere test-notebooks \
+.PHONY: help setup run test test-unit test-faults test-nightly test-notebooks \
 	test-site test-demo test-realdata lab data check site demo posts publish refresh clean \
-	lock audit licences bench
+	lock audit bench
 
 help:
 	@sed -n 's/^# //p' Makefile | head -8
@@ -41,7 +41,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $(READY)
 
 run: setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py run
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m tools.series run
 
 test: test-unit test-notebooks test-site test-demo
 
@@ -58,10 +58,6 @@ test-faults: setup
 test-nightly: $(SITE_READY)
 	RECFORMER_FAULTS=long $(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz \
 		tests/site/test_site_killed.py --hypothesis-profile=nightly -rs
-
-# The notebooks part in other orders, threads, places; hours. PASSES="order two" takes some of them.
-test-everywhere: setup
-	$(BIN)/python tests/everywhere.py $(PASSES)
 
 test-notebooks: setup
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
@@ -81,10 +77,10 @@ data: setup
 	$(BIN)/python -m recformer_utils.movielens
 
 check: setup
-	$(BIN)/python tools/check.py
+	$(BIN)/python -m tools.check
 
 demo: $(DEMO_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python tools/demo.py --data $(DATA)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo --data $(DATA)
 
 $(DEMO_READY): $(READY) site/demo/requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r site/demo/requirements.txt
@@ -94,14 +90,14 @@ test-demo: $(DEMO_READY)
 	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs
 
 publish: setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/series.py publish
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m tools.series publish
 
 # The peers need old packages, so each has an environment of its own.
 PEERS := benchmarks/.peers
 bench: setup $(PEERS)/rectools/.ready $(PEERS)/recbole/.ready
-	$(BIN)/python benchmarks/bench.py --data $(DATA)
-	$(BIN)/python benchmarks/memory.py --data $(DATA)
-	$(BIN)/python tools/series.py refresh
+	$(BIN)/python -m benchmarks.bench --data $(DATA)
+	$(BIN)/python -m benchmarks.memory --data $(DATA)
+	$(BIN)/python -m tools.series refresh
 
 $(PEERS)/%/.ready: benchmarks/peers/%.txt
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
@@ -109,7 +105,7 @@ $(PEERS)/%/.ready: benchmarks/peers/%.txt
 	@touch $@
 
 refresh: setup
-	$(BIN)/python tools/series.py refresh
+	$(BIN)/python -m tools.series refresh
 
 $(SITE_READY): $(READY) site/requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r site/requirements.txt
@@ -117,13 +113,13 @@ $(SITE_READY): $(READY) site/requirements.txt
 
 # The page that is published shows invented films: the licence of MovieLens forbids its own there.
 site: $(SITE_READY) $(DEMO_READY)
-	$(BIN)/python tools/demo.py --data sample
-	$(BIN)/python site/build.py
+	$(BIN)/python -m tools.demo --data sample
+	$(BIN)/python -m tools.site
 
 posts: $(SITE_READY)
-	$(BIN)/python tools/posts.py
+	$(BIN)/python -m tools.posts
 
-# The supply chain. All three need the package index; audit also asks its list of vulnerabilities,
+# The supply chain. Both need the package index; audit also asks its list of vulnerabilities,
 # and fails where it cannot.
 SUPPLY := build/supply
 SUPPLY_READY := $(SUPPLY)/.ready
@@ -139,9 +135,6 @@ lock: $(SUPPLY_READY)
 
 audit: $(SUPPLY_READY)
 	$(SUPPLY)/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict
-
-licences: $(SUPPLY_READY)
-	$(SUPPLY)/bin/python tools/licences.py
 
 clean:
 	rm -rf build site/_build site/demo/dist

@@ -1,8 +1,8 @@
 """Times every stage against the plain way, peers and the machine's limit, side by side in one run.
 
-    python benchmarks/bench.py [--data ml-1m] [--repetitions 5] [--threads 2]   (make bench)
-    python benchmarks/bench.py --short --data sample --output build/short.json  (what a test runs)
-    python benchmarks/bench.py --device cuda                                     (a GPU's rows)
+    python -m benchmarks.bench [--data ml-1m] [--repetitions 5] [--threads 2]   (make bench)
+    python -m benchmarks.bench --short --data sample --output build/short.json  (what a test runs)
+    python -m benchmarks.bench --device cuda                                     (a GPU's rows)
 
 Ours and the plain way take turns; every figure is a median, with its smallest and largest value.
 Peers run in environments of their own, benchmarks/.peers/NAME, made by `make bench`; one that is
@@ -21,12 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import training_ways as training
-import ways
-from limits import copy_speed, floating_point_operations, matrix_speed
-from table import conditions, row, table
+from benchmarks import training_ways as training
+from benchmarks import ways
+from benchmarks.limits import copy_speed, floating_point_operations, matrix_speed
+from benchmarks.table import conditions, row, table
+from tools.common import REPOSITORY, machine, write_json
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks/results.json"
 PEERS = REPOSITORY / "benchmarks/.peers"
 # Rows by what stands before the first comma of their name, as the table shows them.
@@ -208,10 +208,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    from gpu import gpu_rows, no_gpu_rows
-    from series import machine
-
-    from recformer_utils.runs.checkpoints import replacing
+    from benchmarks.gpu import gpu_rows, no_gpu_rows
 
     # What else keeps the machine busy before we begin; it belongs to the figures.
     load = round(os.getloadavg()[0], 1)
@@ -234,13 +231,10 @@ def main() -> None:
         kept = json.loads(arguments.output.read_text())
     everything = [line for line in kept if line["name"] not in mine] + rows
     everything.sort(key=place)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(arguments.output, mode=0o644) as file:
-        file.write((json.dumps(everything, indent=1) + "\n").encode())
+    write_json(arguments.output, everything)
     print(table(rows))
     print(conditions(rows))
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(REPOSITORY / "tools"))
     main()

@@ -1,4 +1,4 @@
-"""One training step, eager and compiled, for models of several sizes: python benchmarks/compile_step.py
+"""One training step, eager and compiled, for models of several sizes: python -m benchmarks.compile_step
 
 Writes data/pretrained/compile_step.json for notebook 09. Every size runs in a process of its own
 with an empty cache, so that the first step pays for the whole translation. Run it on a quiet machine.
@@ -15,16 +15,15 @@ import tempfile
 import time
 
 import torch
-from pretrain import REPOSITORY, machine
 
 from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     MovieLensTransformerConfig,
     init_weights,
 )
-from recformer_utils.runs.files import replacing
 from recformer_utils.training import train_step
 from recformer_utils.transformer import TransformerConfig
+from tools.common import REPOSITORY, machine, write_json
 
 RESULTS = REPOSITORY / "data/pretrained/compile_step.json"
 # Layers, width, batch.
@@ -82,17 +81,22 @@ def main() -> None:
         return
     rows = []
     for size in SIZES:
-        command = [sys.executable, __file__, "--threads", str(arguments.threads)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.compile_step",
+            "--threads",
+            str(arguments.threads),
+        ]
         command += ["--size", *map(str, size)]
         with tempfile.TemporaryDirectory() as cache:
             environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
             done = subprocess.run(
-                command, env=environment, check=True, capture_output=True, text=True
+                command, env=environment, cwd=REPOSITORY, check=True, capture_output=True, text=True
             )
         print(done.stdout.strip(), flush=True)
         rows.append(json.loads(done.stdout))
-    with replacing(RESULTS, mode=0o644) as file:
-        file.write((json.dumps(rows, indent=1) + "\n").encode())
+    write_json(RESULTS, rows)
 
 
 if __name__ == "__main__":

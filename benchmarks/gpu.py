@@ -1,17 +1,17 @@
 """The post's model on a GPU: eager, compiled, CUDA graphs; nothing waits inside an epoch.
 
-Not measured yet: no GPU was at hand. `python benchmarks/bench.py --device cuda` fills the rows.
+Not measured yet: no GPU was at hand. `python -m benchmarks.bench --device cuda` fills the rows.
 """
 
 import time
 from typing import Any
 
 import torch
-from limits import floating_point_operations, matrix_speed
-from table import row
-from training_ways import BATCH, optimizer_of, window_epoch_plainly, window_step
-from ways import Data
 
+from benchmarks.limits import floating_point_operations, matrix_speed
+from benchmarks.table import row
+from benchmarks.training_ways import BATCH, optimizer_of, window_epoch_plainly, window_step
+from benchmarks.ways import Data
 from recformer_utils.training import gradient_step
 
 MODES = {"eager": None, "compiled": "default", "CUDA graphs": "reduce-overhead"}

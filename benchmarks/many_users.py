@@ -1,12 +1,13 @@
 """Users by the million who follow the law of the embedded sample, drawn in blocks."""
 
 import runpy
-from pathlib import Path
 
 import numpy as np
 import torch
 
-MAKE_SAMPLE = Path(__file__).resolve().parents[1] / "data/make_sample.py"
+from tools.common import REPOSITORY
+
+MAKE_SAMPLE = REPOSITORY / "data/make_sample.py"
 BLOCK = 250  # users at a time: what they need stays in the caches
 
 

@@ -1,6 +1,6 @@
 """Peak memory: of every stage, and of three losses against the size of the catalogue.
 
-    python benchmarks/memory.py [--data ml-1m]
+    python -m benchmarks.memory [--data ml-1m]
 
 Each figure comes from a process of its own, as the largest resident size that the system saw during
 the stage; what the process had before it began (Python, PyTorch, the data set) stands beside it.
@@ -21,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from tools.common import REPOSITORY, write_json
+
 POSITIONS, WIDTH, NEGATIVES = 1_024, 64, 256
 CATALOGUES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 LARGEST_FULL = 300_000  # a million would need 12 GB for the logits, their softmax and its gradient
@@ -54,8 +55,8 @@ def size_now_mib() -> float:
 
 def stage_peak(name: str, data_name: str) -> dict[str, float]:
     """MiB of the process before and after a stage."""
-    import training_ways as training
-    import ways
+    from benchmarks import training_ways as training
+    from benchmarks import ways
 
     data = ways.load(data_name)
     calls: dict[str, Callable[[], object]] = {
@@ -119,7 +120,7 @@ def loss_peak(kind: str, movies: int) -> dict[str, float]:
 def in_a_process(*arguments: object) -> dict[str, float]:
     """The JSON that this script prints with these arguments."""
     done = subprocess.run(
-        [sys.executable, __file__, *map(str, arguments)],
+        [sys.executable, "-m", "benchmarks.memory", *map(str, arguments)], cwd=REPOSITORY,
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     if done.returncode:
@@ -129,9 +130,8 @@ def in_a_process(*arguments: object) -> dict[str, float]:
 
 def measure(data: str) -> dict[str, Any]:
     """All figures."""
-    sys.path.insert(0, str(HERE.parent / "tools"))
-    from bench import versions
-    from series import machine
+    from benchmarks.bench import versions
+    from tools.common import machine
 
     stages = {name: in_a_process("--stage", name, "--data", data) for name in STAGES}
     losses = [
@@ -154,7 +154,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.style.context(HERE.parent / "recformer_utils/recformer.mplstyle"):
+    with plt.style.context(REPOSITORY / "recformer_utils/recformer.mplstyle"):
         figure, axis = plt.subplots(figsize=(7, 4.2))
         # Not the second color of the style: red belongs to recommendations.
         for kind, color in (("full", "C0"), ("chunked", "C3"), ("sampled", "C2")):
@@ -175,7 +175,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="auto", help="auto, sample, ml-1m or a folder")
-    parser.add_argument("--output", type=Path, default=HERE / "memory.json")
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks/memory.json")
     parser.add_argument("--stage", choices=STAGES, help="one stage, in this process")
     parser.add_argument("--loss", choices=("full", "chunked", "sampled"))
     parser.add_argument("--movies", type=int, default=CATALOGUES[0])
@@ -186,12 +186,10 @@ def main() -> None:
         print(json.dumps(loss_peak(arguments.loss, arguments.movies)))
     else:
         from recformer_utils.movielens import load_movielens
-        from recformer_utils.runs.checkpoints import replacing
 
         results = measure(arguments.data)
         results["data"] = str(load_movielens(arguments.data)).split(":")[0]
-        with replacing(arguments.output, mode=0o644) as file:
-            file.write((json.dumps(results, indent=1) + "\n").encode())
+        write_json(arguments.output, results)
         plot(results, arguments.output.with_suffix(".png"))
         for name, row in results["stages"].items():
             print(f"{name:50} {row['peak_mib']:6,} MiB, {row['before_mib']:,} before")

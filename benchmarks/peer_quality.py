@@ -1,4 +1,4 @@
-"""An implementation that is not ours under our protocol: python benchmarks/peer_quality.py
+"""An implementation that is not ours under our protocol: python -m benchmarks.peer_quality
 
 RecTools' SASRec, in the environment that `make bench` makes for it, learns from the same movies as
 the rows of quality.py and answers the same questions, the test once; its line joins theirs.
@@ -14,11 +14,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from bench import PEERS, REPOSITORY
-from quality import TRAINER, Row, find, read, results_file, store
 
+from benchmarks.bench import PEERS
+from benchmarks.quality import TRAINER, Row, find, read, results_file, store
 from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.record import machine
+from tools.common import REPOSITORY
 
 ROW = Row(0, "RecTools' SASRec, softmax")
 

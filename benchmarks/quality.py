@@ -1,4 +1,4 @@
-"""Trains and measures one row of notebook 10's ladder: python benchmarks/quality.py --rung 3 --seed 0
+"""Trains and measures one row of notebook 10's ladder: python -m benchmarks.quality --rung 3 --seed 0
 
 Rows: `--list`. Groups: A is the 5-core catalogue, B all rated movies; splits: leave-one-out, or
 temporal (the clock, q = 0.9). Each run appends one line to data/pretrained/results.jsonl. A killed
@@ -30,7 +30,6 @@ from recformer_utils.movielens_transformer import MovieLensTransformer
 from recformer_utils.runs.checkpoints import load_weights
 from recformer_utils.runs.config import TrainerConfig, choose_device
 from recformer_utils.runs.files import replacing
-from recformer_utils.runs.record import ROOT as REPOSITORY
 from recformer_utils.runs.record import machine
 from recformer_utils.sequence_model import (
     Questions,
@@ -51,6 +50,7 @@ from recformer_utils.sequences import (
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.training import TrainingResult, get_dataset, get_model_config, load_config
 from recformer_utils.transformer import TransformerConfig
+from tools.common import REPOSITORY
 
 RESULTS = REPOSITORY / "data/pretrained/results.jsonl"
 FAR_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # of counts up to twenty movies apart

@@ -1,7 +1,7 @@
 """How cost grows with the catalogue, the histories, the users; and what a search costs.
 
-    python benchmarks/scaling.py              (about ten minutes on a machine that does nothing else)
-    python benchmarks/scaling.py --quick --output build/scaling_quick.json      (a minute, a test)
+    python -m benchmarks.scaling              (about ten minutes on a machine that does nothing else)
+    python -m benchmarks.scaling --quick --output build/scaling_quick.json      (a minute, a test)
 
 Each point is measured in a process of its own, with one thread, and stored in scaling.json beside
 this file at once: a run that was killed goes on where it stopped. --anew measures everything again.
@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory import CATALOGUES, LARGEST_FULL, NEGATIVES, POSITIONS, WIDTH
-from scaling_points import MEASURES, QUERIES, STEP_POSITIONS, TOP
 
-HERE = Path(__file__).resolve().parent
+from benchmarks.memory import CATALOGUES, LARGEST_FULL, NEGATIVES, POSITIONS, WIDTH
+from benchmarks.scaling_points import MEASURES, QUERIES, STEP_POSITIONS, TOP
+from tools.common import REPOSITORY, write_json
+
 POINTS = {
     "catalogue": [
         {"loss": loss, "movies": movies}
@@ -69,10 +70,10 @@ def law(sizes: list[float], costs: list[float]) -> tuple[float, float]:
 
 def in_a_process(curve: str, point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
     """The rows of a point, measured by this script in a process with one thread."""
-    command = [sys.executable, __file__, "--point", json.dumps([curve, point])]
+    command = [sys.executable, "-m", "benchmarks.scaling", "--point", json.dumps([curve, point])]
     command += ["--repetitions", str(repetitions)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY)
     if done.returncode:
         raise SystemExit(f"{curve}, {point} stopped with an error:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -80,12 +81,10 @@ def in_a_process(curve: str, point: dict[str, Any], repetitions: int) -> list[di
 
 def measure_all(path: Path, quick: bool, anew: bool, only: str, repetitions: int) -> dict[str, Any]:
     """Measures what the file does not have yet, stores it after each point and returns all."""
-    sys.path.insert(0, str(HERE.parent / "tools"))
     import torch
-    from bench import versions
-    from series import machine
 
-    from recformer_utils.runs.files import replacing
+    from benchmarks.bench import versions
+    from tools.common import machine
 
     conditions = {"machine": machine(), "versions": versions(), "threads": 1}
     conditions["instructions"] = torch.backends.cpu.get_cpu_capability()
@@ -112,9 +111,7 @@ def measure_all(path: Path, quick: bool, anew: bool, only: str, repetitions: int
         took = round(time.perf_counter() - started, 1)
         results[curve] += [{**row, "load_before": load, "took": took} for row in rows]
         results["date"] = datetime.date.today().isoformat()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, mode=0o644) as file:
-            file.write((json.dumps(results, indent=1) + "\n").encode())
+        write_json(path, results)
     return results
 
 
@@ -167,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=HERE / "scaling.json")
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks/scaling.json")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes only")
     parser.add_argument("--anew", action="store_true", help="forget what the file has")
     parser.add_argument("--only", choices=MEASURES, default="", help="one of the curves")

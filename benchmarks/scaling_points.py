@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory import WIDTH, loss_step, peak_mib, size_now_mib
 
-BUILD = Path(__file__).resolve().parents[1] / "build"
+from benchmarks.memory import WIDTH, loss_step, peak_mib, size_now_mib
+from tools.common import REPOSITORY
+
+BUILD = REPOSITORY / "build"
 STEP_POSITIONS = 8_000  # of a training step, whatever the length of its histories
 QUERIES, TOP = 1_000, 10  # of the search
 
@@ -151,8 +153,7 @@ def measure_users(point: dict[str, Any], repetitions: int) -> list[dict[str, Any
 
 def _many_users(users: int) -> tuple[np.ndarray, np.ndarray]:
     """The first so many of the users drawn, kept in build/ from one point to the next."""
-    from many_users import ManyUsers
-
+    from benchmarks.many_users import ManyUsers
     from recformer_utils.runs.files import replacing
 
     BUILD.mkdir(exist_ok=True)
@@ -253,8 +254,7 @@ def _a_query(timed: dict[str, float], queries: int) -> dict[str, float]:
 
 def measure_reading(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
     """A folder in the form of MovieLens-32M with so many ratings, written, read and removed."""
-    from big_csv import write_csv
-
+    from benchmarks.big_csv import write_csv
     from recformer_utils.movielens import load_movielens
 
     BUILD.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Measures training tricks for notebook 09: python benchmarks/training_tricks.py [--data ml-1m].
+"""Measures training tricks for notebook 09: python -m benchmarks.training_tricks [--data ml-1m].
 
 Each run trains the post's model on the last ratings of every user, a small budget that is the same
 for all (but one, which has twice the epochs), and writes one line to
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from pretrain import REPOSITORY, machine
 
 from recformer_utils.evaluation import history_index, mask_history, metrics_from_ranks, target_ranks
 from recformer_utils.losses import repetition_mass, repetition_share
 from recformer_utils.movielens import MovieLens, load_movielens
 from recformer_utils.sequences import MovieLensSequenceDataset
 from recformer_utils.training import get_dataset, load_config, run_model_training
+from tools.common import REPOSITORY, machine
 
 RESULTS = REPOSITORY / "data/pretrained/training_tricks.jsonl"
 RATINGS_PER_USER = 26  # the last ones; two of them are the targets of validation and test

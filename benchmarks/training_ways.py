@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from ways import Data
 
+from benchmarks.ways import Data
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceBatch,

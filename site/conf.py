@@ -1,16 +1,14 @@
-"""Sphinx configuration. Its input is what site/build.py puts into site/_build/source."""
+"""Sphinx configuration. Its input is what tools/site.py puts into site/_build/source."""
 
 import json
-import sys
 from pathlib import Path
 
 import ablog.blog
 from docutils import nodes
 
-SITE = Path(__file__).resolve().parent
-sys.path.insert(0, str(SITE.parent / "tools"))
+from tools import post_data
 
-import post_data  # noqa: E402
+SITE = Path(__file__).resolve().parent
 
 SETTINGS = post_data.settings()
 POSTS = {f"posts/{post.slug}": post for post in post_data.posts()}

@@ -5,19 +5,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import torch
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-BENCHMARKS = REPOSITORY / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import gpu  # noqa: E402
-import memory  # noqa: E402
-import series  # noqa: E402
-import table  # noqa: E402
-import torch  # noqa: E402
-import ways  # noqa: E402
+from benchmarks import gpu, memory, table, ways
+from tools import series
+from tools.common import REPOSITORY
 
 FIELDS = {
     "name", "unit", "ours", "plain", "peer", "limit", "ratio_to_plain", "ratio_to_peer",
@@ -26,7 +20,7 @@ FIELDS = {
 
 
 def stored():
-    return json.loads((BENCHMARKS / "results.json").read_text())
+    return json.loads((REPOSITORY / "benchmarks/results.json").read_text())
 
 
 def check_rows(rows):
@@ -55,7 +49,7 @@ def check_rows(rows):
 def test_the_short_run_writes_every_row(tmp_path):
     output = tmp_path / "short.json"
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / "bench.py", "--short", "--data", "sample", "--threads", "1",
+        [sys.executable, "-m", "benchmarks.bench", "--short", "--data", "sample", "--threads", "1",
          "--repetitions", "2", "--output", output],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -128,14 +122,14 @@ def test_the_path_for_a_gpu_runs_where_there_is_none():
 
 
 def test_the_chunked_loss_needs_less_memory_than_the_full_one():
-    stored = json.loads((BENCHMARKS / "memory.json").read_text())
+    stored = json.loads((REPOSITORY / "benchmarks/memory.json").read_text())
     assert set(stored["stages"]) == set(memory.STAGES)
     added = {
         (row["loss"], row["movies"]): row["peak_mib"] - row["before_mib"]
         for row in stored["losses"]
     }
     assert added["chunked", 100_000] < added["full", 100_000] / 5
-    assert (BENCHMARKS / "memory.png").stat().st_size > 10_000
+    assert (REPOSITORY / "benchmarks/memory.png").stat().st_size > 10_000
     for kind in ("full", "chunked"):  # and that measurement can be repeated
         row = memory.in_a_process("--loss", kind, "--movies", 50_000)
         added[kind] = row["peak_mib"] - row["before_mib"]

@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from check import NOTE, OK, WRONG, findings_of
 
-from recformer_utils import check, movielens
+from recformer_utils import movielens
 from recformer_utils.runs.record import sha256_of
+from tools import check
+from tools.check import NOTE, OK, WRONG, findings_of
 
 
 def only(findings):
@@ -23,7 +24,9 @@ def only(findings):
 @pytest.fixture(params=["sample", "ml-1m"])
 def pretrained(request, tmp_path):
     """A copy of a folder of pretrained files, to be broken."""
-    return shutil.copytree(check.ROOT / "data/pretrained" / request.param, tmp_path / request.param)
+    return shutil.copytree(
+        check.REPOSITORY / "data/pretrained" / request.param, tmp_path / request.param
+    )
 
 
 def of(folder):
@@ -126,7 +129,7 @@ def test_data_that_cannot_be_read_is_named_with_its_line(tmp_path, monkeypatch):
     monkeypatch.setenv("RECFORMER_DATA", str(tmp_path / "nowhere"))
     assert "no such folder" in findings_of("the data", check.check_data)[-1][1]
     monkeypatch.delenv("RECFORMER_DATA")
-    monkeypatch.setattr(check, "ROOT", tmp_path)
+    monkeypatch.setattr(check, "REPOSITORY", tmp_path)
     assert findings_of("the data", check.check_data)[-1][0] == NOTE
 
 

@@ -5,23 +5,20 @@ in the commit what it buys.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import training_ways as training  # noqa: E402
-import ways  # noqa: E402
-from limits import Counts, floating_point_operations  # noqa: E402
-
-from recformer_utils.formats import dat, sequences  # noqa: E402
-from recformer_utils.runs.config import TrainerConfig  # noqa: E402
-from recformer_utils.sequence_model import SequenceModel  # noqa: E402
-from recformer_utils.training import make_optimizer  # noqa: E402
+from benchmarks import training_ways as training
+from benchmarks import ways
+from benchmarks.limits import Counts, floating_point_operations
+from recformer_utils import sequences
+from recformer_utils.formats import dat
+from recformer_utils.runs.config import TrainerConfig
+from recformer_utils.sequence_model import SequenceModel
+from recformer_utils.training import make_optimizer
 
 MIB = 1 << 20
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun's gloo
 
 
 def command(*before: str, folder: Path) -> list[str]:
-    return [*before, "tools/train_distributed.py", "--model-dir", str(folder), *SMALL]
+    return [*before, "-m", "tools.train_distributed", "--model-dir", str(folder), *SMALL]
 
 
 def history(folder: Path) -> pd.DataFrame:

@@ -6,7 +6,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from download_server import (
+
+from recformer_utils import movielens
+from recformer_utils.movielens import DownloadError, download_movielens, load_movielens
+from tests.download_server import (
     FILES,
     GOOD,
     GOOD_MEMBERS,
@@ -17,9 +20,6 @@ from download_server import (
     serving,
     sha256,
 )
-
-from recformer_utils import movielens
-from recformer_utils.movielens import DownloadError, download_movielens, load_movielens
 
 
 @pytest.fixture

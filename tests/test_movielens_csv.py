@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from big_csv import write_csv
 
+from benchmarks.big_csv import write_csv
 from recformer_utils.formats import csv
 from recformer_utils.formats.csv import read_movies_csv, read_ratings_csv
 from recformer_utils.formats.dat import RATING_COLUMNS
@@ -189,8 +189,7 @@ def test_files_of_the_other_form_go_first(tmp_path):
 
 MEASURE = """
 import json, sys, time
-sys.path.insert(0, "benchmarks")
-from memory import peak_mib, size_now_mib
+from benchmarks.memory import peak_mib, size_now_mib
 from recformer_utils.movielens import load_movielens
 before, started = size_now_mib(), time.perf_counter()
 data = load_movielens(sys.argv[1])

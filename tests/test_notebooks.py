@@ -8,8 +8,9 @@ from urllib.parse import unquote
 
 import nbformat
 import pytest
-import series
 from nbclient import NotebookClient
+
+from tools import series
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATHS = series.series()

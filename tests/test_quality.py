@@ -3,19 +3,14 @@
 import argparse
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import quality  # noqa: E402
-
-from recformer_utils.movielens import load_movielens  # noqa: E402
-from recformer_utils.sequence_model import load_sequence_model  # noqa: E402
+from benchmarks import quality
+from recformer_utils.movielens import load_movielens
+from recformer_utils.sequence_model import load_sequence_model
 
 SMALL = quality.Row(
     7, "small", width=8, layers=1, heads=1, length=20, rotary=True, features=True, counts=True,

@@ -1,4 +1,4 @@
-"""The pieces of benchmarks/scaling.py: the law of many users, straight-line laws, resuming."""
+"""The pieces of benchmarks.scaling: the law of many users, straight-line laws, resuming."""
 
 import json
 import subprocess
@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scaling
-import scaling_points
 import torch
-from many_users import ManyUsers
 
+from benchmarks import scaling, scaling_points
+from benchmarks.many_users import ManyUsers
 from recformer_utils.movielens import load_movielens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,9 +153,9 @@ def test_the_stored_run_shows_what_the_notebook_says():
 
 def test_help_names_the_command():
     done = subprocess.run(
-        [sys.executable, "benchmarks/scaling.py", "--help"],
+        [sys.executable, "-m", "benchmarks.scaling", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert "python benchmarks/scaling.py" in done.stdout
+    assert "python -m benchmarks.scaling" in done.stdout

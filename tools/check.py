@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.common import REPOSITORY
+
 ROOM_BYTES = 2**30  # what the packages' caches, the data and a full training need
 OK, NOTE, WRONG = "ok", "note", "WRONG"
 Finding = tuple[str, str]  # one of the three, and a sentence
@@ -27,7 +28,7 @@ def check_python(needed: tuple[int, int] = (3, 11)) -> Iterator[Finding]:
         yield OK, f"Python {found}"
 
 
-def check_packages(root: Path = ROOT) -> Iterator[Finding]:
+def check_packages(root: Path = REPOSITORY) -> Iterator[Finding]:
     """What is installed against requirements.txt."""
     lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.split("#")[0].strip() for line in lines if "==" in line.split("#")[0]]
@@ -83,7 +84,7 @@ def check_data() -> Iterator[Finding]:
     try:
         data = load_movielens("ml-1m")
     except MovieLensNotFoundError as error:
-        if os.environ.get("RECFORMER_DATA") or (ROOT / "data/ml-1m").exists():
+        if os.environ.get("RECFORMER_DATA") or (REPOSITORY / "data/ml-1m").exists():
             yield WRONG, str(error)
         else:
             yield NOTE, "MovieLens-1M is not there: all runs on the sample. make data fetches it"
@@ -101,6 +102,7 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
     import numpy as np
     import pandas as pd
 
+    from recformer_utils.loop import HISTORY_COLUMNS
     from recformer_utils.movielens_transformer import (
         MovieLensTransformer,
         MovieLensTransformerConfig,
@@ -108,7 +110,6 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
     from recformer_utils.runs.checkpoints import load_checkpoint, load_weights
     from recformer_utils.runs.config import load_config, parse_config
     from recformer_utils.runs.record import sha256_of
-    from recformer_utils.training import HISTORY_COLUMNS
     from recformer_utils.transformer import TransformerConfig
 
     again = f"restore it: git checkout -- data/pretrained/{folder.name}"
@@ -152,7 +153,7 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
         yield OK, f"data/pretrained/{folder.name}: {size:,} parameters, {len(curve)} epochs"
 
 
-def check_folders(root: Path = ROOT) -> Iterator[Finding]:
+def check_folders(root: Path = REPOSITORY) -> Iterator[Finding]:
     """Where the commands write, and room there."""
     from recformer_utils.runs.files import NotWrittenError, replacing, says_where
 
@@ -174,7 +175,7 @@ def check_folders(root: Path = ROOT) -> Iterator[Finding]:
 
 def checks() -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
     """All of them, each with what it looks at."""
-    folders = sorted(path.parent for path in (ROOT / "data/pretrained").glob("*/run.json"))
+    folders = sorted(path.parent for path in (REPOSITORY / "data/pretrained").glob("*/run.json"))
     return [
         ("Python", check_python),
         ("the packages", check_packages),

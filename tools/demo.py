@@ -1,4 +1,4 @@
-"""Builds the demo page: python tools/demo.py [--data auto|sample|ml-1m|FOLDER] [--out FOLDER].
+"""Builds the demo page: python -m tools.demo [--data auto|sample|ml-1m|FOLDER] [--out FOLDER].
 
 Writes site/demo/dist: the page, the pretrained model as one ONNX file, the catalogue, the title
 cards, and the runtime from npm. Serve the folder with `python -m http.server` and open it.
@@ -16,8 +16,6 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from demo_cards import FONT_LICENCE, VIEW, record_card, write_font
-from demo_model import compare, export, load_pretrained
 from filelock import FileLock  # PyTorch brings it
 
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
@@ -25,8 +23,10 @@ from recformer_utils.posters.cards import PALETTES, split_title
 from recformer_utils.runs.checkpoints import CheckpointError
 from recformer_utils.runs.files import replacing
 from recformer_utils.tokens import MovieLensMetadata, find_movies
+from tools.common import REPOSITORY
+from tools.demo_cards import FONT_LICENCE, VIEW, record_card, write_font
+from tools.demo_model import compare, export, load_pretrained
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 DEMO = REPOSITORY / "site/demo"
 PACKAGE = "onnxruntime-web"
 # Of the package's many builds: WebAssembly on the CPU, the script that starts it included.

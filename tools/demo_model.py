@@ -21,8 +21,8 @@ from recformer_utils.sequence_model import (
 )
 from recformer_utils.sequences import Sequences, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
+from tools.common import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 LONGEST = 30  # films in most of the histories that are compared, as on the page (MOST in main.js)
 TIE = 1e-5  # logits closer than this are a draw: float32 sums in another order end elsewhere
 
@@ -79,7 +79,7 @@ def load_pretrained(data: MovieLens, weights: Path | None = None) -> Pretrained:
     if not weights.exists():
         raise FileNotFoundError(
             f"no pretrained model for {data.name!r} at {weights}: train one with "
-            f"`python benchmarks/quality.py --row best --data {data.name} --publish`"
+            f"`python -m benchmarks.quality --row best --data {data.name} --publish`"
         )
     movies = data.movies[data.movies["movie_id"].isin(data.ratings["movie_id"])]
     metadata = MovieLensMetadata.from_frames(data.users, movies)

@@ -9,7 +9,7 @@ The hand-written part is the key "blog" of a notebook's metadata, which publishi
 Title and description are the notebook's title and promise. "categories", "author" and "pin" may be
 given too; otherwise they are those of site/settings.yml.
 
-    python tools/post_data.py 08 --date 2026-11-24 --tags "Evaluation, RecSys" --thumbnail "Two curves"
+    python -m tools.post_data 08 --date 2026-11-24 --tags "Evaluation, RecSys" --thumbnail "Two curves"
 """
 
 import argparse
@@ -25,7 +25,8 @@ from urllib.parse import unquote
 
 import nbformat
 import yaml
-from series import (
+
+from tools.series import (
     IMAGE_TYPES,
     REPOSITORY,
     duration,
@@ -144,7 +145,7 @@ def check(data: dict, name: str) -> dict:
         PostDataError: names the notebook, the key, what was found and the command that mends it.
     """
     where = f'{name}: metadata["blog"]'
-    mend = f"set it with: python tools/post_data.py {name[:2]} --date … --tags … --thumbnail …"
+    mend = f"set it with: python -m tools.post_data {name[:2]} --date … --tags … --thumbnail …"
     for key in REQUIRED:
         if not data.get(key):
             raise PostDataError(f'{where}["{key}"] is missing; {mend}')

@@ -1,4 +1,4 @@
-"""Writes one post a notebook for a Jekyll blog: python tools/posts.py (make posts).
+"""Writes one post a notebook for a Jekyll blog: python -m tools.posts (make posts).
 
 Into build/posts go ``_posts/<date>-<slug>.md`` and ``assets/recformer/NN/`` with the pictures; both
 folders are copied into the blog as they are. Nothing is executed: the stored outputs are shown.
@@ -16,8 +16,9 @@ from bs4 import BeautifulSoup
 from nbconvert import MarkdownExporter
 from nbconvert.filters import strip_ansi
 from nbconvert.preprocessors import Preprocessor
-from post_data import MATH, Post, outside_code, posts, prepared, settings
-from series import BUILD, IMAGE_TYPES
+
+from tools.post_data import MATH, Post, outside_code, posts, prepared, settings
+from tools.series import BUILD, IMAGE_TYPES
 
 OUTPUT = BUILD / "posts"
 TEMPLATE = """

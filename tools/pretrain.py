@@ -1,4 +1,4 @@
-"""Trains the model in data/pretrained: python tools/pretrain.py --data ml-1m [--threads 1].
+"""Trains the model in data/pretrained: python -m tools.pretrain --data ml-1m [--threads 1].
 
 Writes runs/pretrained/<data set>/ (resumable: run it again after a kill) and, at the end,
 data/pretrained/<data set>/ with model.pth, config.yaml, curve.csv, run.json and
@@ -27,8 +27,8 @@ from recformer_utils.training import (
     load_config,
     run_model_training,
 )
+from tools.common import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "notebooks/configs"
 PATH_MOVIES, PATH_FRAMES = 400, 14  # of embedding_path.npz: 350 KB in float16
 

@@ -1,8 +1,8 @@
 """The series as a whole: execute it, publish its outputs, keep its generated parts fresh.
 
-python tools/series.py run      executes copies into build/ and writes HTML pages there
-python tools/series.py publish  executes on MovieLens-1M and stores the outputs in notebooks/
-python tools/series.py refresh  regenerates navigation, contents, times and the README's table
+python -m tools.series run      executes copies into build/ and writes HTML pages there
+python -m tools.series publish  executes on MovieLens-1M and stores the outputs in notebooks/
+python -m tools.series refresh  regenerates navigation, contents, times and the README's table
 """
 
 import argparse
@@ -13,7 +13,6 @@ import html
 import io
 import json
 import os
-import platform
 import re
 import sys
 import time
@@ -28,14 +27,15 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageChops
 from tqdm import tqdm
 
+from benchmarks.table import conditions, table
 from recformer_utils.movielens import (
     MovieLensFormatError,
     MovieLensNotFoundError,
     load_movielens,
 )
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive, replacing
+from tools.common import REPOSITORY, machine
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
 BUILD = REPOSITORY / "build"
 README = REPOSITORY / "README.md"
@@ -184,9 +184,6 @@ def results() -> str:
 
 def speed() -> str:
     """For the README: what `make bench` measured last, and on which machine."""
-    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-    from table import conditions, table
-
     rows = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding="utf-8"))
     return f"{table(rows)}\n\n{conditions(rows)}"
 
@@ -243,15 +240,6 @@ def _peak_mib(client: NotebookClient) -> int:
     )
     value = int(reply["content"]["user_expressions"]["peak"]["data"]["text/plain"])
     return value // (1024 * 1024 if sys.platform == "darwin" else 1024)
-
-
-def machine() -> str:
-    """The machine in words: GPU or not, cores, architecture."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{os.cpu_count()} CPU cores, {platform.machine()}, no GPU"
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -2,7 +2,7 @@
 
     torchrun --standalone --nproc-per-node 2 --max-restarts 3 tools/train_distributed.py --data sample
     torchrun --standalone --nproc-per-node 8 tools/train_distributed.py --backend nccl    (8 GPUs)
-    python tools/train_distributed.py                                            (one process)
+    python -m tools.train_distributed                                            (one process)
 
 --batch-size is that of all processes together. Kill one of the processes whose numbers are printed:
 torchrun ends the others and starts them all again, and they go on after the last whole epoch.

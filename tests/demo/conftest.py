@@ -21,7 +21,7 @@ def demo_tools():
     """The module that builds the demo; the test is skipped where its packages are not there."""
     for name in NEEDED:
         pytest.importorskip(name, reason=f"{name} is not installed: `make test-demo` installs it")
-    import demo
+    from tools import demo
 
     return demo
 
@@ -39,9 +39,8 @@ def sample_demo(demo_tools, tmp_path_factory):
 @pytest.fixture(scope="session")
 def pretrained(demo_tools):
     """The sample's model in PyTorch."""
-    from demo_model import load_pretrained
-
     from recformer_utils.movielens import load_movielens
+    from tools.demo_model import load_pretrained
 
     return load_pretrained(load_movielens("sample"))
 

@@ -26,7 +26,8 @@ def check_export(demo_tools, score_history, data, folder):
     """Top 10 and scores of 1,000 histories and 20 long ones, computed here and not by the build."""
     import onnx
     import onnxruntime
-    from demo_model import export, load_pretrained
+
+    from tools.demo_model import export, load_pretrained
 
     pretrained = load_pretrained(data)
     opset = export(pretrained, folder / "model.onnx")
@@ -94,7 +95,7 @@ def test_build_refuses_a_model_that_was_exported_wrong(demo_tools, tmp_path, mon
 @pytest.mark.realdata
 def test_the_gap_between_a_readers_films_is_the_best_of_those_tried(demo_tools, monkeypatch):
     """Users of MovieLens-1M with their last five films, a gap in place of those they had."""
-    import demo_model
+    from tools import demo_model
 
     pretrained = demo_model.load_pretrained(load_movielens("ml-1m"))
     sequences, split = pretrained.sequences, leave_one_out(pretrained.sequences)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import harness
 import pytest
 
 from recformer_utils.movielens import load_movielens
+from tests.faults import harness
 
 
 @pytest.fixture(scope="session")

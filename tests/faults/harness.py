@@ -26,10 +26,10 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.tru
 
 def _start_forks() -> None:
     """Starts the process that the jobs are forks of; before Python 3.13 it ignores sys.path."""
-    FORKS.set_forkserver_preload(["jobs"])
+    FORKS.set_forkserver_preload(["tests.faults.jobs"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parent), *filter(None, [before])]
+        [str(Path(__file__).parents[2]), *filter(None, [before])]
     )
     try:
         forkserver.ensure_running()

@@ -25,8 +25,10 @@ def train(config: dict) -> None:
 def run_series(repository: Path, command: str) -> None:
     """`make run` or `make publish`, in a copy of the repository."""
     os.environ |= {"PYTHONPATH": str(repository), "RECFORMER_DATASET": "sample"}
-    sys.path.insert(0, str(repository / "tools"))
-    import series  # the copy's: it works on the folder that it lies in
+    from tools import common
+
+    common.REPOSITORY = repository  # the copy: series works on the folder that this names
+    from tools import series
 
     sys.argv = ["series.py", command, "--data", "sample"]
     if code := series.main():

@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jobs
 import pytest
-from download_server import FILES, GOOD, serving, sha256
-from harness import run, started
-from test_training_killed import left_behind, same
 
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive, replacing
+from tests.download_server import FILES, GOOD, serving, sha256
+from tests.faults import jobs
+from tests.faults.harness import run, started
+from tests.faults.test_training_killed import left_behind, same
 
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 

@@ -4,10 +4,11 @@ import signal
 import time
 from pathlib import Path
 
-import jobs
 import pytest
-from download_server import FILES, GOOD, serving, sha256
-from harness import operations, run, started
+
+from tests.download_server import FILES, GOOD, serving, sha256
+from tests.faults import jobs
+from tests.faults.harness import operations, run, started
 
 EDITED = {**FILES, "movies.dat": b"1::Something Else (1999)::Drama\n", "mine.txt": b"notes"}
 DAMAGED = {**EDITED, "users.dat": b"1::F::1\n"}

@@ -3,11 +3,12 @@
 import json
 import time
 
-import jobs
 import pytest
-from harness import LONG, run
 from jupyter_client.manager import start_new_kernel
-from test_training_killed import left_behind, same
+
+from tests.faults import jobs
+from tests.faults.harness import LONG, run
+from tests.faults.test_training_killed import left_behind, same
 
 CELL = """
 import json, torch

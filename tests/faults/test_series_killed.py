@@ -7,10 +7,11 @@ import subprocess
 import time
 from pathlib import Path
 
-import jobs
 import nbformat
 import pytest
-from harness import LONG, operations, run, started
+
+from tests.faults import jobs
+from tests.faults.harness import LONG, operations, run, started
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE = """

@@ -4,13 +4,13 @@ import json
 import signal
 from pathlib import Path
 
-import jobs
 import pytest
 import torch
-from harness import LONG, operations, run
 from tbparse import SummaryReader
 
 from recformer_utils.runs.checkpoints import load_checkpoint
+from tests.faults import jobs
+from tests.faults.harness import LONG, operations, run
 
 MOMENTS = 60 if LONG else 12
 

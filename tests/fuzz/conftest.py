@@ -1,8 +1,9 @@
 """How many inputs: 60 a test (more than 500 in all), with --hypothesis-profile=nightly 2,500."""
 
-import bounds
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.fuzz import bounds
 
 SLOW_IS_FINE = {
     "deadline": None,  # bounds.bounded has its own, which a busy machine does not reach

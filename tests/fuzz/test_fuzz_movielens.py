@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bounds import bounded, damaged
-from download_server import GOOD, archive
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -25,6 +23,8 @@ from recformer_utils.formats.dat import (
     read_users,
 )
 from recformer_utils.movielens import DownloadError, _unpack
+from tests.download_server import GOOD, archive
+from tests.fuzz.bounds import bounded, damaged
 
 USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n31::M::25::15::55117-2117\n"
 MOVIES = "1::Toy Story (1995)::Animation|Children's\n7::Léon (1994)::Drama\n".encode("latin-1")

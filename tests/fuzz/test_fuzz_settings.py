@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from bounds import bounded, damaged
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,6 +29,7 @@ from recformer_utils.runs.checkpoints import (
 )
 from recformer_utils.runs.config import ConfigError, RunConfig, load_config, parse_config
 from recformer_utils.tokens import UnknownIdError, find_movies
+from tests.fuzz.bounds import bounded, damaged
 
 CONFIG = (Path(__file__).resolve().parents[2] / "notebooks/configs/pretrained.yaml").read_bytes()
 LAUGHS = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(

@@ -27,7 +27,9 @@ def built() -> tuple[Path, float]:
     pytest.importorskip("sphinx", reason="make site installs what builds the site")
     shutil.rmtree(SITE / "_build", ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, SITE / "build.py"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.site"], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return HTML, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

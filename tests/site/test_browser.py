@@ -5,10 +5,10 @@ import re
 import subprocess
 import sys
 
-import post_data
 import pytest
 
-from conftest import REPOSITORY, SITE
+from tests.site.conftest import REPOSITORY, SITE
+from tools import post_data
 
 SCREENSHOTS = REPOSITORY / "build/screenshots"
 AXE = SITE / "node_modules/axe-core/axe.min.js"

@@ -6,11 +6,12 @@ import subprocess
 from pathlib import Path
 
 import nbformat
-import post_data
-import posts as posts_tool
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+
+from tools import post_data
+from tools import posts as posts_tool
 
 jekyll = pytest.mark.skipif(not shutil.which("jekyll"), reason="needs Jekyll (apt install jekyll)")
 

@@ -1,18 +1,15 @@
 """What the build promises: complete pages, a feed, cards; and checks that find what is wrong."""
 
-import sys
 from importlib.metadata import version
 from xml.etree import ElementTree
 
-import post_data
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from conftest import SITE
-
-sys.path.insert(0, str(SITE))
-from check import HEAVIEST, check
+from tests.site.conftest import SITE
+from tools import post_data
+from tools.site_check import HEAVIEST, check
 
 POSTS = post_data.posts()
 ATOM = "{http://www.w3.org/2005/Atom}"

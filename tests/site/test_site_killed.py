@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from conftest import HTML, SITE
+from tests.site.conftest import HTML
 
 KILLS = 30 if os.environ.get("RECFORMER_FAULTS") == "long" else 4
 # When a page was made, and Sphinx's environment for the next build.
@@ -28,7 +28,7 @@ def digests() -> dict[str, str]:
 def test_a_killed_build_leaves_the_site_as_it_was_and_the_next_one_the_same(built):
     whole = digests()
     assert len(whole) > 20
-    command = [sys.executable, SITE / "build.py"]
+    command = [sys.executable, "-m", "tools.site"]
     started = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
     lasted = time.monotonic() - started

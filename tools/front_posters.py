@@ -1,6 +1,6 @@
 """Draws the front page's row of title cards from MovieLens-1M and the trained model.
 
-RECFORMER_DATA=... python site/posters.py     writes site/static/posters/
+RECFORMER_DATA=... python -m tools.front_posters     writes site/static/posters/
 
 What it writes is committed, since the site is built without MovieLens: a drawn card for each film,
 no poster and no rating, and row.json with who they belong to.
@@ -8,7 +8,6 @@ no poster and no rating, and row.json with who they belong to.
 
 import io
 import json
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -21,8 +20,8 @@ from recformer_utils.runs.checkpoints import load_weights
 from recformer_utils.runs.config import get_dataset, get_model_config, load_config
 from recformer_utils.runs.files import replacing
 from recformer_utils.sequences import last_windows, leave_one_out
+from tools.common import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "site/static/posters"
 USER_ID = 1  # a row of well-known films; the first user of the files, not a chosen hit
 LIST = 50  # how far down the model's list we look for what came next

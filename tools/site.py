@@ -1,7 +1,7 @@
-"""Builds the site: python site/build.py (make site).
+"""Builds the site: python -m tools.site (make site).
 
 Notebooks are copied to site/_build/source with the parts that a page does not need left out, Sphinx
-turns them into site/_build/html with warnings as errors, and site/check.py looks at every page.
+turns them into site/_build/html with warnings as errors, and tools/site_check.py looks at every page.
 """
 
 import json
@@ -12,17 +12,14 @@ import time
 from pathlib import Path
 
 import nbformat
-from cards import social_card, thumbnail
 
-SITE = Path(__file__).resolve().parent
-REPOSITORY = SITE.parent
-sys.path.insert(0, str(REPOSITORY / "tools"))
+from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
+from tools import post_data
+from tools.common import REPOSITORY
+from tools.site_cards import social_card, thumbnail
+from tools.site_check import check
 
-import post_data  # noqa: E402
-from check import check  # noqa: E402
-
-from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive  # noqa: E402
-
+SITE = REPOSITORY / "site"
 BUILD = SITE / "_build"
 NEW, OLD = BUILD / "new", BUILD / "old"  # NEW becomes HTML when it is whole, HTML becomes OLD
 SOURCE = BUILD / "source"

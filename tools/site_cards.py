@@ -3,13 +3,13 @@
 import io
 import json
 from functools import lru_cache
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from recformer_utils.posters.cards import load_font, wrap
+from tools.common import REPOSITORY
 
-POSTERS = Path(__file__).resolve().parent / "static/posters"
+POSTERS = REPOSITORY / "site/static/posters"
 CARD = (1200, 630)  # the size that Open Graph consumers expect
 THUMBNAIL = (640, 360)
 GROUND, INK, QUIET, RED = "#14213D", "#FFFFFF", "#AFC3E4", "#E4002B"
