@@ -21,7 +21,7 @@ import torch
 from recformer_utils.evaluation import history_index, mask_history, metrics_from_ranks, target_ranks
 from recformer_utils.losses import repetition_mass, repetition_share
 from recformer_utils.movielens import MovieLens, load_movielens
-from recformer_utils.sequences import MovieLensSequenceDataset
+from recformer_utils.sequences import MovieLensSequenceDataset, Questions
 from recformer_utils.training import get_dataset, load_config, run_model_training
 from tools.common import REPOSITORY, machine
 
@@ -169,21 +169,19 @@ def repetition(model: torch.nn.Module, validation: MovieLensSequenceDataset) -> 
     repetition10 counts all movies of the user's history, window_repetition10 those of the window.
     """
     windows = validation.windows
-    users, ends = windows.user_tokens.numpy(), validation.target_positions
+    questions = Questions(
+        windows.user_tokens.numpy(), validation.target_positions, windows.next_movie_tokens.numpy()
+    )
+    history = history_index(validation.sequences, questions)
     with torch.no_grad():
         logits = model.eval()(windows.movie_tokens, windows.user_tokens)
     logits[:, validation.metadata.num_movies :] = float("-inf")
     ranks = target_ranks(logits, windows.next_movie_tokens)
     best = logits.topk(10).indices  # (users, 10)
     seen = torch.zeros_like(logits, dtype=torch.bool)
-    seen[history_index(validation.sequences, users, ends)] = True
+    seen[history] = True
     in_window = torch.zeros_like(seen).scatter_(1, windows.movie_tokens.long(), True)
-    masked = target_ranks(
-        mask_history(
-            logits, windows.movie_tokens, history_index(validation.sequences, users, ends)
-        ),
-        windows.next_movie_tokens,
-    )
+    masked = target_ranks(mask_history(logits, history), windows.next_movie_tokens)
     return {
         "repetition10": round(seen.gather(1, best).double().mean().item(), 5),
         "window_repetition10": round(in_window.gather(1, best).double().mean().item(), 5),

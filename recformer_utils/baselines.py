@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from recformer_utils.evaluation import get_popular_movies
 from recformer_utils.sequences import Questions, Sequences, last_windows, truncate
 
 Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -51,10 +50,8 @@ class CountModel:
         is_movie = histories < len(self.bias) - 2  # the last two tokens are start and end
         weights = is_movie.float()
         if self.kernel is not None:
-            ages = torch.arange(histories.shape[1] - 1, -1, -1, device=histories.device)
-            weights = weights * self.kernel(
-                ages.expand_as(histories), is_movie.sum(dim=1, keepdim=True)
-            )
+            ages = torch.arange(histories.shape[1]).flip(0).expand_as(histories)
+            weights = weights * self.kernel(ages, is_movie.sum(dim=1, keepdim=True))
         # The weighted sum of the histories' rows, without a (batch, vocab_size) matrix of weights.
         scores = torch.nn.functional.embedding_bag(
             histories, self.table, per_sample_weights=weights, mode="sum"
@@ -70,14 +67,9 @@ class CountModel:
 # ---------------------------------------------------------------- what is counted
 
 
-def _as_bias(movie_tokens: np.ndarray, vocab_size: int) -> torch.Tensor:
-    """How often each token occurs, float32 (vocab_size,)."""
-    bias = torch.zeros(vocab_size)
-    popular = get_popular_movies(movie_tokens)
-    bias[popular["movie_token"].to_numpy(copy=True)] = torch.tensor(
-        popular["count"].to_numpy(dtype=np.float32)
-    )
-    return bias
+def count_movies(movie_tokens: np.ndarray, vocab_size: int) -> torch.Tensor:
+    """How often each movie was watched, float32 (vocab_size,)."""
+    return torch.from_numpy(np.bincount(movie_tokens, minlength=vocab_size)).float()
 
 
 def count_followers(
@@ -118,7 +110,7 @@ def count_together(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> t
     return table
 
 
-# ---------------------------------------------------------------- how a history is weighed
+# ---------------------------------------------------------------- how a history is weighted
 
 
 def recent_and_rest(
@@ -148,7 +140,7 @@ def recent_and_rest(
 
 def popularity(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:
     """The same list for everybody: how often each movie was watched in training."""
-    return CountModel(_as_bias(truncate(sequences, ends).movie_tokens, vocab_size))
+    return CountModel(count_movies(truncate(sequences, ends).movie_tokens, vocab_size))
 
 
 def recent_popularity(
@@ -160,7 +152,7 @@ def recent_popularity(
     """
     training = truncate(sequences, ends)
     recent = training.timestamps >= np.quantile(training.timestamps, 1 - share)
-    return CountModel(_as_bias(training.movie_tokens[recent], vocab_size))
+    return CountModel(count_movies(training.movie_tokens[recent], vocab_size))
 
 
 def markov_chain(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:
@@ -218,12 +210,11 @@ def distance_counts(
     smoothing: float = 150.0,
     popularity_power: float = -0.4,
     length: int = 200,
-    kernel: Kernel = recent_and_rest,
 ) -> CountModel:
     """What followed each movie of the history, near followers counted more (PCTM).
 
     For each movie of the history the log of the smoothed share with which the candidate followed
-    it, weighed by `recent_and_rest`, plus a power of popularity that holds bestsellers back. What
+    it, weighted by `recent_and_rest`, plus a power of popularity that holds bestsellers back. What
     is the same for all candidates is left out. Source: PCTM, with its settings for MovieLens-1M,
     of github.com/spotify-research/sequential-capacity-probes.
 
@@ -235,11 +226,10 @@ def distance_counts(
         smoothing: pseudo-counts added to each movie's followers, spread over the catalogue.
         popularity_power: exponent of a candidate's share of all training interactions.
         length: how many of the last movies are read.
-        kernel: the weights of a history.
     """
     counts = count_followers(sequences, ends, vocab_size, window)
-    watched = _as_bias(truncate(sequences, ends).movie_tokens, vocab_size)
+    watched = count_movies(truncate(sequences, ends).movie_tokens, vocab_size)
     num_movies = int((watched > 0).sum())  # a movie that nobody watched is in no catalogue
     table = counts.mul_(num_movies / smoothing).log1p_()
     share = (watched + 1) / (watched.sum() + num_movies)
-    return CountModel(popularity_power * share.log(), table, length, kernel)
+    return CountModel(popularity_power * share.log(), table, length, recent_and_rest)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,151 @@ class ModelOutput:
     scores: torch.Tensor
 
 
-@dataclass(frozen=True)
+def require_numbers(scores: torch.Tensor) -> None:
+    """Raises ValueError if a score is nan."""
+    # The maximum is nan if any score is, and takes a tenth of the time of isnan.
+    if scores.numel() and scores.amax().isnan():
+        raise ValueError("some scores are not a number (nan): has the training diverged?")
+
+
+def top_n(scores: torch.Tensor, n: int) -> ModelOutput:
+    """The n highest scores of each row; what is masked with -inf never appears.
+
+    Args:
+        scores: float (batch, tokens).
+        n: length of the list.
+
+    Raises:
+        ValueError: some row has fewer than n movies left, or a score is not a number.
+    """
+    require_numbers(scores)
+    left = int(torch.isfinite(scores).sum(dim=-1).min()) if len(scores) else n
+    if left < n:
+        raise ValueError(
+            f"{n} recommendations were asked for, but a user has only {left} movies left "
+            f"that are not in the history: ask for at most {left}"
+        )
+    best = scores.topk(n, dim=-1)
+    return ModelOutput(predictions=best.indices, scores=best.values)
+
+
+def history_index(sequences: Sequences, questions: Questions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the histories of a batch of questions stand in its matrix of scores.
+
+    Returns:
+        Rows and movie tokens, int64 (pairs,) each: ``scores[rows, tokens]`` are the seen movies.
+    """
+    ends = questions.ends
+    rows = np.repeat(np.arange(len(ends)), ends)  # (pairs,)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(ends) - ends, ends)  # 0, 1, ... in a row
+    index = sequences.offsets[questions.users][rows] + within
+    tokens = sequences.movie_tokens[index].astype(np.int64)
+    return torch.from_numpy(rows), torch.from_numpy(tokens)
+
+
+def mask_history(
+    scores: torch.Tensor, seen: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Sets the scores of seen movies and of the start and the end token to -inf, in place.
+
+    Args:
+        scores: float (batch, vocab_size); the last two columns are start and end.
+        seen: rows and movie tokens, int64 (pairs,) each, as `history_index` returns them.
+    """
+    scores[:, -2:] = float("-inf")
+    if seen is not None:
+        scores[seen] = float("-inf")
+    return scores
+
+
+def get_model_predictions(
+    model: nn.Module,
+    movie_id_tokens: torch.Tensor,
+    user_id_tokens: torch.Tensor,
+    n: int,
+    seen: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> ModelOutput:
+    """The n most probable next movies that are not in the history.
+
+    Args:
+        model: a MovieLensTransformer; it is put into evaluation mode.
+        movie_id_tokens: windows of movie tokens, int (batch, window).
+        user_id_tokens: int (batch,).
+        n: how many movies.
+        seen: what to leave out besides the window, as `history_index` returns it.
+
+    Returns:
+        Tokens and probabilities (softmax over the whole vocabulary, before the history is left
+        out), never a movie of the window or of ``seen``, never the start or the end token.
+
+    Raises:
+        ValueError: fewer than n movies are left for a user.
+    """
+    model.eval()
+    with torch.no_grad():
+        probabilities = model(movie_id_tokens, user_id_tokens).softmax(dim=-1)
+    probabilities.scatter_(1, movie_id_tokens.long(), float("-inf"))
+    return top_n(mask_history(probabilities, seen), n)
+
+
+def get_popular_movies(movie_tokens: np.ndarray, n: int | None = None) -> pd.DataFrame:
+    """The (at most n) most watched movies, most watched first; equal counts by token.
+
+    Args:
+        movie_tokens: tokens (not ids) of the training interactions, int (interactions,).
+        n: all when None.
+
+    Returns:
+        Frame with columns movie_token int64 and count int64.
+    """
+    counts = np.bincount(movie_tokens)
+    tokens = np.argsort(-counts, kind="stable")[:n]
+    frame = pd.DataFrame({"movie_token": tokens, "count": counts[tokens]})
+    return frame[frame["count"] > 0]
+
+
+def get_popular_movie_predictions(
+    popular_movies: pd.DataFrame,
+    movie_id_tokens: torch.Tensor,
+    n: int,
+    seen: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> ModelOutput:
+    """The n most watched movies (from `get_popular_movies`) that are not in the history.
+
+    The other arguments, the result and the errors are those of `get_model_predictions`; the
+    scores are counts.
+    """
+    tokens = torch.tensor(popular_movies["movie_token"].to_numpy())
+    named = torch.cat([tokens, movie_id_tokens.flatten(), *([] if seen is None else seen[1:])])
+    scores = torch.full((len(movie_id_tokens), int(named.max()) + 1), float("-inf"))
+    scores[:, tokens] = torch.tensor(popular_movies["count"].to_numpy(dtype=np.float32))
+    scores.scatter_(1, movie_id_tokens.long(), float("-inf"))
+    if seen is not None:
+        scores[seen] = float("-inf")
+    return top_n(scores, n)
+
+
+def target_ranks(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Rank of each target among all scores of its row, float32 (batch,); 0 is best.
+
+    Movies with a strictly higher score, plus half of those with the same one: a model that gives
+    every movie the same score does not win.
+
+    Args:
+        scores: float (batch, tokens), masked movies at -inf.
+        targets: int (batch,).
+
+    Raises:
+        ValueError: a score is not a number.
+    """
+    require_numbers(scores)
+    own = scores.gather(1, targets.long()[:, None])  # (batch, 1)
+    higher = (scores > own).float().sum(dim=1)
+    same = (scores == own).float().sum(dim=1) - 1  # without the target itself
+    return higher + same / 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """Ranking metrics with one relevant movie per user, averaged over users, each in [0, 1].
 
@@ -54,125 +199,6 @@ class Metrics:
         )
 
 
-def top_n(scores: torch.Tensor, n: int) -> ModelOutput:
-    """The n highest scores of each row; what is masked with -inf never appears.
-
-    Args:
-        scores: float (batch, tokens).
-        n: length of the list.
-
-    Raises:
-        ValueError: some row has fewer than n movies left, or a score is not a number.
-    """
-    _refuse_nan(scores)
-    left = torch.isfinite(scores).sum(dim=-1).min().item() if len(scores) else n
-    if left < n:
-        raise ValueError(
-            f"{n} recommendations were asked for, but a user has only {left} movies left "
-            f"that are not in the history: ask for at most {left}"
-        )
-    best = scores.topk(n, dim=-1)
-    return ModelOutput(predictions=best.indices, scores=best.values)
-
-
-def get_model_predictions(
-    model: nn.Module,
-    movie_id_tokens: torch.Tensor,
-    user_id_tokens: torch.Tensor,
-    n: int,
-    seen: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> ModelOutput:
-    """The n most probable next movies that are not in the history.
-
-    Args:
-        model: a MovieLensTransformer; it is put into evaluation mode.
-        movie_id_tokens: windows of movie tokens, int (batch, window).
-        user_id_tokens: int (batch,).
-        n: movies to recommend.
-        seen: rows and tokens to leave out besides the window, as `history_index` returns them.
-
-    Returns:
-        Tokens and probabilities (softmax over the whole vocabulary, before the history is left
-        out), never a movie of the window or of ``seen``, never the start or the end token.
-
-    Raises:
-        ValueError: fewer than n movies are left for a user.
-    """
-    model.eval()
-    with torch.no_grad():
-        logits = model(movie_id_tokens, user_id_tokens)
-        probabilities = logits.softmax(dim=-1)
-    mask_history(probabilities, movie_id_tokens, seen)
-    return top_n(probabilities, n)
-
-
-def mask_history(
-    scores: torch.Tensor,
-    movie_id_tokens: torch.Tensor,
-    seen: tuple[torch.Tensor, torch.Tensor] | None = None,
-    num_special: int = 2,
-) -> torch.Tensor:
-    """Sets the scores of special tokens, the window and other seen movies to -inf, in place.
-
-    Args:
-        scores: float (batch, vocab_size); the last ``num_special`` columns are no movies.
-        movie_id_tokens: int (batch, window).
-        seen: rows and tokens, int64 (pairs,) each.
-        num_special: 2 for the start and the end token.
-    """
-    scores.scatter_(1, movie_id_tokens.long(), float("-inf"))
-    if num_special:
-        scores[:, -num_special:] = float("-inf")
-    if seen is not None:
-        scores[seen] = float("-inf")
-    return scores
-
-
-def history_index(sequences: Sequences, questions: Questions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the histories of a batch of questions stand in its matrix of scores.
-
-    Returns:
-        Rows and movie tokens, int64 (pairs,) each: ``scores[rows, tokens]`` are the seen movies.
-    """
-    ends = questions.ends
-    rows = np.repeat(np.arange(len(ends)), ends)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(ends) - ends, ends)
-    index = sequences.offsets[questions.users][rows] + within
-    tokens = sequences.movie_tokens[index].astype(np.int64)
-    return torch.from_numpy(rows), torch.from_numpy(tokens)
-
-
-def target_ranks(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Rank of each target among all scores of its row; 0 is best.
-
-    A tie counts half: movies with a strictly higher score, plus half of those with the same one,
-    so that a model that gives every movie the same score does not win.
-
-    Args:
-        scores: float (batch, tokens), masked movies at -inf.
-        targets: int (batch,).
-
-    Returns:
-        float32 (batch,).
-
-    Raises:
-        ValueError: a score is not a number.
-    """
-    _refuse_nan(scores)
-    scores = scores.detach()
-    own = scores.gather(1, targets.long()[:, None])
-    flags = torch.empty_like(scores)  # numbers, since to add up booleans takes five times as long
-    higher = torch.gt(scores, own, out=flags).sum(dim=1, dtype=torch.float32)
-    same = torch.eq(scores, own, out=flags).sum(dim=1, dtype=torch.float32) - 1  # the target itself
-    return higher + same / 2
-
-
-def _refuse_nan(scores: torch.Tensor) -> None:
-    """Looks at the maximum, which is nan if anything is, in a tenth of the time of isnan."""
-    if scores.numel() and scores.amax().isnan():
-        raise ValueError("some scores are not a number (nan): has the training diverged?")
-
-
 def metrics_from_ranks(ranks: torch.Tensor, k: int = 10) -> Metrics:
     """Hit rate, MRR and NDCG at k from ranks that start at 0, float (users,)."""
     hits = (ranks < k).double()
@@ -187,15 +213,7 @@ def metrics_from_ranks(ranks: torch.Tensor, k: int = 10) -> Metrics:
 
 
 def calculate_relevance(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """1 where a prediction is the target, else 0.
-
-    Args:
-        predictions: movie tokens, int (batch, n).
-        targets: movie tokens, int (batch,).
-
-    Returns:
-        float32 (batch, n).
-    """
+    """1 where a prediction, int (batch, n), is the target, int (batch,), else 0; float32."""
     return (predictions == targets[:, None]).float()
 
 
@@ -216,29 +234,15 @@ def calculate_metrics(relevance: torch.Tensor, scores: torch.Tensor) -> Metrics:
         )
     if (relevance.sum(dim=1) > 1).any():
         raise ValueError("a row has more than one relevant movie; these metrics expect one target")
-    hit = relevance.any(dim=1)
     ranks = target_ranks(scores, relevance.argmax(dim=1))
-    ranks = torch.where(hit, ranks, torch.inf)
+    ranks = torch.where(relevance.any(dim=1), ranks, torch.inf)
     return metrics_from_ranks(ranks, k=relevance.shape[1])
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """What a model did for each user: where the target stood, and which movies stood first.
-
-    Attributes:
-        ranks: float32 (users,), 0 is best; ties count half.
-        predictions: movie tokens, int64 (users, n), best first, without the history.
-    """
-
-    ranks: torch.Tensor
-    predictions: torch.Tensor
-
-
-def evaluate_ranking(
+def unseen_scores(
     score: ScoreFunction, sequences: Sequences, questions: Questions, batch_size: int = 512
-) -> torch.Tensor:
-    """Ranks of the targets among all movies, those in the history left out.
+) -> Iterator[tuple[Questions, torch.Tensor]]:
+    """Batch after batch of questions and their scores, the history at -inf.
 
     Args:
         score: takes the sequences and some of the questions, and returns float scores
@@ -246,24 +250,32 @@ def evaluate_ranking(
         sequences: the users' interactions.
         questions: who is asked for what.
         batch_size: questions scored at once; it bounds the memory, not the result.
-
-    Returns:
-        float32 (questions,), 0 is best.
     """
+    for start in range(0, len(questions.users), batch_size):
+        asked = questions.take(slice(start, start + batch_size))
+        scores = score(sequences, asked).clone()
+        yield asked, mask_history(scores, history_index(sequences, asked))
+
+
+def evaluate_ranking(
+    score: ScoreFunction, sequences: Sequences, questions: Questions, batch_size: int = 512
+) -> torch.Tensor:
+    """Ranks of the targets among all unseen movies, float32 (questions,); 0 is best."""
+    batches = unseen_scores(score, sequences, questions, batch_size)
     return torch.cat(
-        [
-            target_ranks(scores, torch.as_tensor(asked.targets))
-            for asked, scores in _unseen_scores(score, sequences, questions, batch_size)
-        ]
+        [target_ranks(scores, torch.as_tensor(asked.targets)) for asked, scores in batches]
     )
 
 
+class Ranking(NamedTuple):
+    """Ranks, float32 (questions,), and the best movies, int64 (questions, n), best first."""
+
+    ranks: torch.Tensor
+    predictions: torch.Tensor
+
+
 def rank_and_recommend(
-    score: ScoreFunction,
-    sequences: Sequences,
-    questions: Questions,
-    n: int = 10,
-    batch_size: int = 512,
+    score: ScoreFunction, sequences: Sequences, questions: Questions, n: int = 10
 ) -> Ranking:
     """As `evaluate_ranking`, and the n best movies for each question from the same scores.
 
@@ -271,71 +283,12 @@ def rank_and_recommend(
         ValueError: some user has fewer than n movies left.
     """
     ranks, predictions = [], []
-    for asked, scores in _unseen_scores(score, sequences, questions, batch_size):
+    for asked, scores in unseen_scores(score, sequences, questions):
         ranks.append(target_ranks(scores, torch.as_tensor(asked.targets)))
         predictions.append(top_n(scores, n).predictions)
     return Ranking(torch.cat(ranks), torch.cat(predictions))
 
 
-def _unseen_scores(
-    score: ScoreFunction, sequences: Sequences, questions: Questions, batch_size: int
-) -> Iterator[tuple[Questions, torch.Tensor]]:
-    """Batch after batch of questions, with its scores, the history at -inf."""
-    for start in range(0, len(questions.users), batch_size):
-        asked = questions.take(slice(start, start + batch_size))
-        scores = score(sequences, asked).clone()
-        no_window = torch.empty(len(asked.users), 0, dtype=torch.int64)
-        yield asked, mask_history(scores, no_window, history_index(sequences, asked))
-
-
 def catalogue_coverage(predictions: torch.Tensor, num_movies: int) -> float:
-    """Share of the catalogue that is recommended to at least one user, in [0, 1].
-
-    Args:
-        predictions: movie tokens, int (users, k).
-        num_movies: movies in the catalogue.
-    """
+    """Share of the catalogue that is in at least one of the lists, int (users, k); in [0, 1]."""
     return len(predictions.unique()) / num_movies
-
-
-def get_popular_movies(movie_tokens: np.ndarray, n: int | None = None) -> pd.DataFrame:
-    """The most watched movies, counted in training interactions, most watched first.
-
-    Args:
-        movie_tokens: tokens (not ids) of the interactions, int (interactions,).
-        n: at most this many rows; all when None.
-
-    Returns:
-        Frame with columns movie_token int64 and count int64; equal counts by token.
-    """
-    counts = np.bincount(np.asarray(movie_tokens))
-    tokens = np.lexsort((np.arange(len(counts)), -counts))
-    frame = pd.DataFrame({"movie_token": tokens, "count": counts[tokens]})
-    return frame[frame["count"] > 0].head(n if n is not None else len(frame))
-
-
-def get_popular_movie_predictions(
-    popular_movies: pd.DataFrame,
-    movie_id_tokens: torch.Tensor,
-    n: int,
-    seen: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> ModelOutput:
-    """The n most watched movies that are not in the history, for each user.
-
-    Args:
-        popular_movies: from `get_popular_movies`.
-        movie_id_tokens: windows of movie tokens, int (batch, window); they are left out.
-        n: movies to recommend.
-        seen: rows and tokens to leave out besides the window, as `history_index` returns them.
-
-    Raises:
-        ValueError: fewer than n movies are left for a user.
-    """
-    tokens = torch.tensor(popular_movies["movie_token"].to_numpy())
-    size = int(max(tokens.max(), movie_id_tokens.max() if movie_id_tokens.numel() else 0)) + 1
-    if seen is not None and len(seen[1]):
-        size = max(size, int(seen[1].max()) + 1)
-    scores = torch.full((size,), float("-inf"), dtype=torch.float64)
-    scores[tokens] = torch.tensor(popular_movies["count"].to_numpy(), dtype=torch.float64)
-    scores = scores.repeat(len(movie_id_tokens), 1)
-    return top_n(mask_history(scores, movie_id_tokens, seen, num_special=0), n)

@@ -10,7 +10,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from recformer_utils import baselines
 from recformer_utils.evaluation import evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens import load_movielens
-from recformer_utils.sequences import Sequences, leave_one_out, order_by_time
+from recformer_utils.sequences import Sequences, ask, leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 
 MODELS = [
@@ -178,9 +178,16 @@ def test_scores_are_finite_and_do_not_depend_on_start_tokens(build, random_users
     assert torch.isfinite(model(torch.full((1, 4), 20))).all()  # a user without a history
 
 
+def test_questions_are_scored_by_their_histories():
+    model = baselines.markov_chain(TOY, ENDS, VOCAB)
+    asked = ask(TOY, np.array([1, 0]), np.array([1, 2]))
+    expected = model(torch.tensor([[1], [1]]))
+    assert torch.equal(model.score(TOY, asked), expected)
+
+
 @every
 def test_wrong_ends_are_refused(build):
-    with pytest.raises(ValueError, match=r"one entry per user, \(3,\)"):
+    with pytest.raises(ValueError, match=r"one length per user is needed, \(3,\)"):
         build(TOY, np.array([3, 3]), VOCAB)
     with pytest.raises(ValueError, match="user token 1 has 4 movies"):
         build(TOY, np.array([3, 5, 3]), VOCAB)
@@ -195,9 +202,7 @@ def test_the_published_figures_are_reached(build, published):
     data = load_movielens("ml-1m")
     metadata = MovieLensMetadata.from_frames(data.users, data.movies)
     sequences = order_by_time(data.ratings, metadata)
-    split, ends = leave_one_out(sequences), sequences.lengths - 1
-    score = baselines.score_function(
-        build(sequences, ends, metadata.vocab_size), sequences, split.user_tokens, ends
-    )
-    ranks = evaluate_ranking(score, sequences, split.user_tokens, ends, split.test_targets)
+    split = leave_one_out(sequences)
+    model = build(sequences, split.known_lengths, metadata.vocab_size)
+    ranks = evaluate_ranking(model.score, sequences, split.test)
     assert math.isclose(metrics_from_ranks(ranks).ndcg, published, abs_tol=0.001)

@@ -28,7 +28,7 @@ from recformer_utils.evaluation import (
     top_n,
 )
 from recformer_utils.movielens import load_movielens
-from recformer_utils.sequences import Sequences, leave_one_out, order_by_time
+from recformer_utils.sequences import Questions, Sequences, ask, leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 
 SEQUENCES = Sequences(  # user 0: 2 0 1; user 1: nothing; user 2: 3 1
@@ -110,7 +110,8 @@ def test_relevance_and_metrics_of_lists():
 
 
 def test_history_stands_where_it_was_watched():
-    rows, tokens = history_index(SEQUENCES, np.array([0, 1, 2]), np.array([2, 0, 2]))
+    nobody_asks = Questions(np.array([0, 1, 2]), np.array([2, 0, 2]), np.zeros(3, dtype=np.int32))
+    rows, tokens = history_index(SEQUENCES, nobody_asks)
     assert list(zip(rows.tolist(), tokens.tolist(), strict=True)) == [
         (0, 2),
         (0, 0),
@@ -119,13 +120,12 @@ def test_history_stands_where_it_was_watched():
     ]
 
 
-def test_masking_leaves_out_window_history_and_special_tokens():
-    scores = mask_history(
-        torch.zeros(2, 7), torch.tensor([[1, 5], [0, 0]]), (torch.tensor([0]), torch.tensor([3]))
-    )
+def test_masking_leaves_out_the_history_and_the_special_tokens():
+    scores = mask_history(torch.zeros(2, 7), (torch.tensor([0, 0]), torch.tensor([1, 3])))
     assert torch.isfinite(scores).nonzero().tolist() == [
-        [0, 0], [0, 2], [0, 4], [1, 1], [1, 2], [1, 3], [1, 4],
+        [0, 0], [0, 2], [0, 4], [1, 0], [1, 1], [1, 2], [1, 3], [1, 4],
     ]  # fmt: skip
+    assert torch.isfinite(mask_history(torch.zeros(1, 7))).sum() == 5
 
 
 class Fixed(nn.Module):
@@ -166,7 +166,8 @@ def test_predictions_are_never_seen_and_never_double_whatever_the_ties(n):
         offsets=np.cumsum([0, *map(len, users)]),
     )
     everyone, windows = np.arange(200), torch.full((200, 5), 20)
-    seen = history_index(sequences, everyone, sequences.lengths)
+    targets = np.zeros(200, dtype=np.int32)
+    seen = history_index(sequences, Questions(everyone, sequences.lengths, targets))
     output = get_model_predictions(Fickle(), windows, torch.from_numpy(everyone), n, seen)
     for row, user in zip(output.predictions.tolist(), users, strict=True):
         assert len(set(row)) == n
@@ -181,26 +182,32 @@ def test_scores_that_are_no_numbers_are_refused():
         target_ranks(broken, torch.tensor([0]))
 
 
+QUESTIONS = ask(SEQUENCES, np.array([0, 2]), np.array([2, 1]))  # both are asked for movie 1
+TABLE = torch.tensor([[9.0, 1, 8, 3, 7, 7], [0.0] * 6, [9.0, 1, 8, 10, 7, 7]])
+
+
+def from_table(sequences: Sequences, questions: Questions) -> torch.Tensor:
+    return TABLE[questions.users]
+
+
 def test_ranking_of_all_users_does_not_depend_on_the_batch():
-    users, ends, targets = np.array([0, 2]), np.array([2, 1]), np.array([1, 1])
-    table = torch.tensor([[9.0, 1, 8, 3, 7, 7], [9.0, 1, 8, 10, 7, 7]])
-    ranks = [
-        evaluate_ranking(lambda rows: table[rows], SEQUENCES, users, ends, targets, size).tolist()
-        for size in (1, 2)
-    ]
+    ranks = [evaluate_ranking(from_table, SEQUENCES, QUESTIONS, size).tolist() for size in (1, 2)]
     assert ranks[0] == ranks[1] == [1, 2]  # user 0: 0 and 2 seen, 3 is above; user 2: 0 and 2 above
 
 
 def test_lists_and_ranks_come_from_the_same_scores():
-    users, ends, targets = np.array([0, 2]), np.array([2, 1]), np.array([1, 1])
-    table = torch.tensor([[9.0, 1, 8, 3, 7, 7], [9.0, 1, 8, 10, 7, 7]])
-    arguments = (lambda rows: table[rows], SEQUENCES, users, ends, targets)
-    ranking = rank_and_recommend(*arguments, n=2)
-    assert torch.equal(ranking.ranks, evaluate_ranking(*arguments))
+    ranking = rank_and_recommend(from_table, SEQUENCES, QUESTIONS, n=2)
+    assert torch.equal(ranking.ranks, evaluate_ranking(from_table, SEQUENCES, QUESTIONS))
     assert ranking.predictions.tolist() == [[3, 1], [0, 2]]  # never what was seen: 2 0, and 3
     with pytest.raises(ValueError, match="only 2 movies left"):
-        rank_and_recommend(*arguments, n=3)
-    assert table[0].tolist() == [9, 1, 8, 3, 7, 7]  # the given scores are not written to
+        rank_and_recommend(from_table, SEQUENCES, QUESTIONS, n=3)
+
+
+def test_the_given_scores_are_not_written_to():
+    given = TABLE[QUESTIONS.users]
+    before = given.clone()
+    evaluate_ranking(lambda sequences, questions: given, SEQUENCES, QUESTIONS)
+    assert torch.equal(given, before)
 
 
 def test_coverage_counts_each_movie_once():
@@ -217,14 +224,10 @@ def test_all_users_are_ranked_within_a_second_in_bounded_memory():
     sequences = order_by_time(data.ratings, metadata)
     split = leave_one_out(sequences)
     scores = torch.rand(6040, 3885, generator=torch.Generator().manual_seed(0))
-    arguments = (
-        lambda rows: scores[rows], sequences, split.user_tokens, split.train_lengths,
-        split.validation_targets,
-    )  # fmt: skip
     seconds = []
     for _ in range(3):  # the best of three: other work on the machine is not ours
         started = time.process_time()
-        ranks = evaluate_ranking(*arguments)
+        ranks = evaluate_ranking(lambda _, asked: scores[asked.users], sequences, split.validation)
         seconds.append(time.process_time() - started)
     assert len(ranks) == 6040
     assert 0.002 < metrics_from_ranks(ranks).hit_rate < 0.005  # 10 of 3,700
@@ -234,7 +237,7 @@ def test_all_users_are_ranked_within_a_second_in_bounded_memory():
 MEASURE = """
 import resource, numpy as np, torch
 from recformer_utils.evaluation import evaluate_ranking
-from recformer_utils.sequences import Sequences
+from recformer_utils.sequences import Questions, Sequences
 users, movies = 40_000, 4_000
 none = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.int64),
                  np.zeros(users + 1, np.int64))
@@ -242,8 +245,8 @@ row = torch.rand(movies)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 def rank(count):
     everyone = np.arange(count)
-    evaluate_ranking(lambda rows: row.expand(len(rows), -1), none, everyone,
-                     np.zeros(count, np.int64), everyone % 3_000)
+    questions = Questions(everyone, np.zeros(count, np.int64), everyone % 3_000)
+    evaluate_ranking(lambda _, asked: row.expand(len(asked.users), -1), none, questions)
 rank(1_000)
 before = peak()
 rank(users)
@@ -273,3 +276,7 @@ def test_popularity_counts_tokens():
     assert output.predictions.tolist() == [[1, 0], [3, 1]]
     with pytest.raises(ValueError, match="only 2 movies left"):
         get_popular_movie_predictions(popular, torch.tensor([[3, 5]]), 3)
+    seen = (torch.tensor([0]), torch.tensor([9]))  # a movie that nobody watched in training
+    output = get_popular_movie_predictions(popular, torch.tensor([[3, 5]]), 2, seen)
+    assert output.predictions.tolist() == [[1, 0]]
+    assert get_popular_movies(np.array([3, 1, 3]), 1).to_numpy().tolist() == [[3, 2]]

@@ -161,7 +161,8 @@ def compare(pretrained: Pretrained, path: Path, histories: int = 1000) -> Agreem
         with torch.inference_mode():
             expected = pretrained.model(tokens)
         found = torch.from_numpy(found)
-        tens = [mask_history(each.clone(), tokens).topk(10).indices for each in (found, expected)]
+        watched = torch.zeros(len(history), dtype=torch.int64), tokens[0].long()
+        tens = [mask_history(each.clone(), watched).topk(10).indices for each in (found, expected)]
         # A logit far below the ten has no fifth decimal in float32; its probability has.
         differences = (
             (found - expected).gather(1, tens[1]).abs().max().item(),
