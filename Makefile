@@ -10,8 +10,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TEST_READY := .venv/.test-ready
 SITE_READY := .venv/.site-ready
 DEMO_READY := .venv/.demo-ready
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 DATA ?= auto
 JOBS ?= 2
 
@@ -35,8 +37,8 @@ $(READY): requirements.txt pyproject.toml
 	@# A set-up that was killed leaves packages by halves, over which pip stumbles: begin anew.
 	@test ! -e .venv/.unfinished && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.unfinished
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps --editable .
 	@rm .venv/.unfinished
 	@touch $(READY)
 
@@ -45,29 +47,33 @@ run: setup
 
 test: test-unit test-notebooks test-site test-demo
 
-test-unit: setup
+$(TEST_READY): $(READY) requirements-test.txt
+	$(PIP) -r requirements-test.txt
+	@touch $(TEST_READY)
+
+test-unit: $(TEST_READY)
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
 
 # The parts of test-unit that kill commands and feed readers with garbage, by themselves.
-test-faults: setup
+test-faults: $(TEST_READY)
 	$(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz -n $(JOBS) --dist loadscope
 
 # The same with every kill there is and 27,000 inputs; about half an hour on two cores.
-test-nightly: $(SITE_READY)
+test-nightly: $(TEST_READY) $(SITE_READY)
 	RECFORMER_FAULTS=long $(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz \
 		tests/site/test_site_killed.py --hypothesis-profile=nightly -rs
 
-test-notebooks: setup
+test-notebooks: $(TEST_READY)
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		-n $(JOBS) --dist loadscope notebooks
 
 # Builds the site and the posts; what needs a browser or Jekyll says so where there is none.
-test-site: $(SITE_READY)
+test-site: $(TEST_READY) $(SITE_READY)
 	$(BIN)/python -m pytest tests/site -rs
 
-test-realdata: setup
+test-realdata: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m realdata
 
 lab: setup
@@ -83,10 +89,10 @@ demo: $(DEMO_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo --data $(DATA)
 
 $(DEMO_READY): $(READY) site/demo/requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r site/demo/requirements.txt
+	$(PIP) -r site/demo/requirements.txt
 	@touch $(DEMO_READY)
 
-test-demo: $(DEMO_READY)
+test-demo: $(TEST_READY) $(DEMO_READY)
 	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs
 
 publish: setup
@@ -108,7 +114,7 @@ refresh: setup
 	$(BIN)/python -m tools.series refresh
 
 $(SITE_READY): $(READY) site/requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r site/requirements.txt
+	$(PIP) -r site/requirements.txt
 	@touch $(SITE_READY)
 
 # The page that is published shows invented films: the licence of MovieLens forbids its own there.
@@ -130,7 +136,7 @@ $(SUPPLY_READY): tools/requirements.txt
 	@touch $(SUPPLY_READY)
 
 lock: $(SUPPLY_READY)
-	$(SUPPLY)/bin/uv pip compile requirements.txt --output-file requirements.lock --quiet --generate-hashes \
+	$(SUPPLY)/bin/uv pip compile requirements.txt requirements-test.txt --output-file requirements.lock --quiet --generate-hashes \
 		--universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
 
 audit: $(SUPPLY_READY)

@@ -17,6 +17,7 @@ from typing import IO
 
 import pandas as pd
 
+from recformer_utils import ROOT, SAMPLE_FOLDER
 from recformer_utils.formats.dat import (
     BY_HAND,
     FILES,
@@ -49,8 +50,6 @@ __all__ = [
     "read_users",
 ]
 
-ROOT = Path(__file__).resolve().parents[1]
-SAMPLE_FOLDER = ROOT / "data" / "sample"
 ML_1M_FOLDER = ROOT / "data" / "ml-1m"
 ML_1M_COUNTS = (6_040, 3_883, 1_000_209)  # users, movies, ratings
 ML_1M_URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"

@@ -1,6 +1,8 @@
 """requirements.txt, environment.yml and requirements.lock agree with each other."""
 
 import re
+import sys
+import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from packaging.requirements import Requirement
 REPOSITORY = Path(__file__).resolve().parents[1]
 LINES = [
     line
-    for line in (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for file in ("requirements.txt", "requirements-test.txt")
+    for line in (REPOSITORY / file).read_text(encoding="utf-8").splitlines()
     if line.strip() and not line.startswith("#")
 ]
 REQUIREMENTS = [line.split("#")[0].strip() for line in LINES]
@@ -20,9 +23,28 @@ PINS = [  # name, version, whether it is wanted on this platform
 ]
 
 
-def test_conda_has_the_same_set():
+def test_conda_installs_the_same_files():
     environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text(encoding="utf-8"))
-    assert environment["dependencies"][-1]["pip"] == REQUIREMENTS
+    assert environment["dependencies"][-1]["pip"] == ["-r requirements.txt", "-e ."]
+
+
+def test_the_module_asks_for_what_it_imports_in_versions_that_are_tested():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = {each.name: each for each in map(Requirement, project["dependencies"])}
+    modules = {"yaml": "pyyaml", "PIL": "pillow", "IPython": "ipython"}
+    imported = (
+        {
+            name.split(".")[0]
+            for path in (REPOSITORY / "recformer_utils").rglob("*.py")
+            for name in re.findall(r"^\s*(?:from|import) ([\w.]+)", path.read_text(), re.MULTILINE)
+        }
+        - sys.stdlib_module_names
+        - {"recformer_utils"}
+    )
+    imported = {modules.get(name, name) for name in imported}
+    assert imported - {"requests"} == asked.keys() - {"tensorboard"}  # pooch's, torch.utils'
+    for name, requirement in asked.items():
+        assert requirement.specifier.contains(version(name).split("+")[0])
 
 
 def test_each_line_is_pinned_and_says_who_needs_it():

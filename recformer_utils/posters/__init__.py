@@ -12,9 +12,10 @@ import pandas as pd
 from IPython.display import display
 from PIL import Image, ImageDraw, ImageOps
 
+from recformer_utils import ROOT
 from recformer_utils.posters.cards import load_font, split_title, title_card
 
-POSTER_FOLDER = Path(__file__).resolve().parents[2] / "data" / "posters"
+POSTER_FOLDER = ROOT / "data/posters"
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 RED = "#E4002B"  # the recommendation, and nothing else in the series
 TEXT, QUIET, EMPTY = "#111827", "#4B5563", "#E5E7EB"

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from recformer_utils import ROOT
 from recformer_utils.runs.files import replacing
 from recformer_utils.formats.dat import CSV_FILES, FILES, has_csv_form
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "numpy", "pandas", "recformer-utils")
 
 
