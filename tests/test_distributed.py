@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,8 @@ from recformer_utils.runs.checkpoints import load_checkpoint
 from recformer_utils.sequence_model import NO_TARGET, SequenceModel, SequenceModelConfig, make_batch
 from recformer_utils.sequences import Sequences
 from recformer_utils.transformer import TransformerConfig
+from tools.common import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SMALL = ["--data", "sample", "--width", "16", "--layers", "1", "--length", "50", "--epochs", "4"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -47,12 +48,14 @@ def assert_same_curve(one: pd.DataFrame, other: pd.DataFrame) -> None:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("alone")
-    subprocess.run(command(sys.executable, folder=folder), check=True, cwd=ROOT, env=ENVIRONMENT)
+    subprocess.run(
+        command(sys.executable, folder=folder), check=True, cwd=REPOSITORY, env=ENVIRONMENT
+    )
     return history(folder)
 
 
 def test_two_processes_have_the_curve_of_one(alone, tmp_path):
-    subprocess.run(command(*TORCHRUN, folder=tmp_path), check=True, cwd=ROOT, env=ENVIRONMENT)
+    subprocess.run(command(*TORCHRUN, folder=tmp_path), check=True, cwd=REPOSITORY, env=ENVIRONMENT)
     assert_same_curve(history(tmp_path), alone)
     weights = [
         load_checkpoint(tmp_path / folder / "checkpoint.pth")["model"]
@@ -61,13 +64,34 @@ def test_two_processes_have_the_curve_of_one(alone, tmp_path):
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
+def test_two_machines_have_the_curve_of_one(alone, tmp_path):
+    """Two agents of torchrun that meet at an address, as on two machines."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    agent = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "test",
+    ]  # fmt: skip
+    agents = [
+        subprocess.Popen(command(*agent, folder=tmp_path), cwd=REPOSITORY, env=ENVIRONMENT)
+        for _ in range(2)
+    ]
+    try:
+        assert [one.wait(timeout=120) for one in agents] == [0, 0]
+    finally:
+        for one in agents:
+            one.terminate()
+    assert_same_curve(history(tmp_path), alone)
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_is_started_again_and_the_curve_goes_on(alone, tmp_path, victim):
     started = command(
         *TORCHRUN, "--max-restarts", "1", "--monitor-interval", "0.1", folder=tmp_path
     )
     with subprocess.Popen(
-        started, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        started, cwd=REPOSITORY, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as torchrun:  # fmt: skip
         said = ""
         try:
@@ -95,7 +119,11 @@ def test_shares_of_two_processes_give_the_gradient_of_the_whole_batch():
     )
     batch = make_batch(sequences, np.zeros(5, int), lengths, np.arange(5), lengths)
     torch.manual_seed(0)
-    model = SequenceModel(SequenceModelConfig(TransformerConfig(52, 40, 8, 1, 2, 0.0, 0.0, 0.0)))
+    shape = TransformerConfig(
+        vocab_size=52, context_window_size=40, embedding_dimension=8, num_layers=1, num_heads=2,
+        dropout_embeddings=0.0, dropout_attention=0.0, dropout_residual=0.0,
+    )  # fmt: skip
+    model = SequenceModel(SequenceModelConfig(transformer=shape))
 
     def gradient(weighted: bool, processes: int) -> torch.Tensor:
         model.zero_grad()
@@ -111,3 +139,26 @@ def test_shares_of_two_processes_give_the_gradient_of_the_whole_batch():
         assert not torch.allclose(gradient(False, processes), whole, rtol=1e-2, atol=1e-5)
     shares = [share_of(batch, rank, 3) for rank in range(3)]
     assert sum((mine.targets != NO_TARGET).sum() for mine, _ in shares) == lengths.sum()
+
+
+def losses(*before: str, cut: str = "rows") -> tuple[list[float], list[int]]:
+    """The losses that tools.train_sharded prints, and how many rows each process keeps."""
+    done = subprocess.run(
+        [*before, "-m", "tools.train_sharded", "--cut", cut, "--steps", "8", "--width", "16"],
+        cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [float(loss) for loss in re.findall(r"loss ([\d.]+)", done.stdout)]
+    return found, [int(rows) for rows in re.findall(r"keeps (\d+) of", done.stdout)]
+
+
+def test_a_table_cut_over_processes_learns_as_a_whole_one():
+    alone, rows = losses(sys.executable)
+    assert len(alone) == 8
+    assert alone[-1] < alone[0] - 0.1  # a wrong gradient would show from the second step on
+    for processes, cut in (("2", "rows"), ("3", "rows"), ("2", "all")):  # 402 rows, 3 x 134
+        together, kept = losses(*TORCHRUN[:-1], processes, cut=cut)
+        np.testing.assert_allclose(together, alone, atol=2e-5)
+        assert len(kept) == int(processes)
+        assert sum(kept) == rows[0]
+        assert max(kept) < rows[0]

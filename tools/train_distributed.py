@@ -1,8 +1,13 @@
 """Trains the sequence model in several processes, one model and one loss curve.
 
-    torchrun --standalone --nproc-per-node 2 --max-restarts 3 tools/train_distributed.py --data sample
-    torchrun --standalone --nproc-per-node 8 tools/train_distributed.py --backend nccl    (8 GPUs)
-    python -m tools.train_distributed                                            (one process)
+    python -m tools.train_distributed                                          (one process)
+    torchrun --standalone --nproc-per-node 2 --max-restarts 3 -m tools.train_distributed
+    torchrun --standalone --nproc-per-node 8 -m tools.train_distributed --backend nccl   (8 GPUs)
+
+Two machines, the same command on each, with the address of one of them:
+
+    torchrun --nnodes 2 --nproc-per-node 1 --max-restarts 3 --rdzv-backend c10d \\
+        --rdzv-endpoint ADDRESS:29400 --rdzv-id run1 -m tools.train_distributed
 
 --batch-size is that of all processes together. Kill one of the processes whose numbers are printed:
 torchrun ends the others and starts them all again, and they go on after the last whole epoch.
@@ -13,19 +18,13 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
-from recformer_utils.distributed import join, own_folder_of, share_task
+from recformer_utils.distributed import join, rank_folder, share_task
 from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.config import TrainerConfig
-from recformer_utils.sequence_model import (
-    Questions,
-    SequenceModel,
-    SequenceModelConfig,
-    sequence_task,
-)
+from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, sequence_task
 from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.training import fit
@@ -33,7 +32,9 @@ from recformer_utils.transformer import TransformerConfig
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="auto", help="auto, sample, ml-1m or a folder")
     parser.add_argument("--model-dir", type=Path, default=Path("runs/distributed"))
     parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
@@ -58,22 +59,22 @@ def main() -> None:
     metadata = MovieLensMetadata.from_frames(data.users, data.movies)
     sequences = order_by_time(data.ratings, metadata)
     split = leave_one_out(sequences)
-    train_lengths = np.maximum(sequences.lengths - 2, 0)
-    everybody = (split.user_tokens, split.train_lengths, split.validation_targets)
-    validation = Questions(*(column[rank::processes] for column in everybody))
-    dropout = [arguments.dropout] * 3
+    validation = split.validation.take(slice(rank, None, processes))
     torch.manual_seed(arguments.seed)
     shape = TransformerConfig(
-        metadata.vocab_size, arguments.length, arguments.width, arguments.layers, 2, *dropout
-    )
+        vocab_size=metadata.vocab_size, context_window_size=arguments.length,
+        embedding_dimension=arguments.width, num_layers=arguments.layers, num_heads=2,
+        dropout_embeddings=arguments.dropout, dropout_attention=arguments.dropout,
+        dropout_residual=arguments.dropout,
+    )  # fmt: skip
     model = SequenceModel(SequenceModelConfig(shape)).to(device)
-    folder = own_folder_of(arguments.model_dir)
+    folder = rank_folder(arguments.model_dir)
     trainer = TrainerConfig(
         data_dir=str(data.folder), model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"),
         batch_size=arguments.batch_size, starting_learning_rate=arguments.learning_rate,
         num_epochs=arguments.epochs, seed=arguments.seed, progress=False,
     )  # fmt: skip
-    task = sequence_task(model, sequences, train_lengths, validation, trainer)
+    task = sequence_task(model, sequences, split.train_lengths, validation, trainer)
     result = fit(
         share_task(task, trainer, len(validation.users)), trainer, device,
         on_epoch=lambda epoch, _: print(f"epoch {epoch}", flush=True) if rank == 0 else None,

@@ -1,7 +1,9 @@
-"""Several processes train one model: each takes a share of every batch, gradients are averaged.
+"""Several processes train one model, with PyTorch's own engines.
 
-`tools/train_distributed.py` uses it under torchrun. Source: Li et al., PyTorch Distributed:
-Experiences on Accelerating Data Parallel Training, 2020.
+`tools/train_distributed.py`: each process has a copy of the model and computes a share of every
+batch; gradients are averaged (DistributedDataParallel). `tools/train_sharded.py`: the embedding
+table is cut over the processes (see `sharded`). Source: Li et al., PyTorch Distributed: Experiences
+on Accelerating Data Parallel Training, 2020.
 """
 
 import dataclasses
@@ -40,8 +42,8 @@ def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
     elif environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         dist.init_process_group(backend)
     else:
-        # torchrun's store outlives a restart, with the addresses of the dead in it (seen with
-        # PyTorch 2.13: "Connection refused"). Under a name of its own each start finds its own.
+        # torchrun's store outlives a restart, with the addresses of processes that have ended
+        # (PyTorch 2.13: "Connection refused"). With a prefix each start has a store of its own.
         address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         store = dist.TCPStore(address, port, is_master=False)
         store = dist.PrefixStore(f"start-{environment['TORCHELASTIC_RESTART_COUNT']}", store)
@@ -57,8 +59,9 @@ def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceB
     this weight on each, the average over the processes is the mean over all positions.
 
     Returns:
-        Every so-manieth row; weight: own positions with a target * processes / those of all. A
-        process without a row gets the first one with weight 0, since all must take part.
+        Every `processes`-th row, starting at `rank`; weight: own positions with a target *
+        processes / those of all. A process without a row gets the first one with weight 0, since
+        all must take part.
     """
     rows = torch.arange(len(batch.lengths))[rank::processes]
     counts = (batch.targets != NO_TARGET).sum(dim=1)  # (batch,)
@@ -68,8 +71,8 @@ def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceB
     return SequenceBatch(*(tensor[rows] for tensor in batch)), weight
 
 
-class _Loss(nn.Module):
-    """The loss as a forward pass: what DistributedDataParallel watches."""
+class Loss(nn.Module):
+    """The loss as a forward pass: what DistributedDataParallel and fully_shard watch."""
 
     def __init__(self, model: SequenceModel):
         super().__init__()
@@ -95,11 +98,11 @@ def share_task(
         ValueError: the trainer asks for torch.compile, which is not done here.
     """
     if trainer.compile:
-        raise ValueError("compile is not done in several processes: set it to false")
+        raise ValueError("several processes do not compile: set trainer_config.compile to false")
     rank, processes = dist.get_rank(), dist.get_world_size()
     device = next(task.model.parameters()).device
     devices = [device] if device.type == "cuda" else None
-    parallel = DistributedDataParallel(_Loss(task.model), device_ids=devices)
+    parallel = DistributedDataParallel(Loss(task.model), device_ids=devices)
 
     def batches(epoch: int):
         whole = task.batches(epoch)
@@ -128,10 +131,10 @@ def share_task(
     return dataclasses.replace(task, batches=batches, step=step, validate=validate)
 
 
-def own_folder_of(model_dir: Path) -> Path:
-    """Where this process keeps its checkpoint: the first one in model_dir, the others below it.
+def rank_folder(model_dir: Path) -> Path:
+    """Where this process keeps its checkpoint: process 0 in model_dir, the others below it.
 
-    Before a run the first one's checkpoint goes to all: a kill may come when only some have
+    Before a run, process 0 sends its checkpoint to all others: a kill may come when only some have
     written the last epoch, and a process on a new machine has none.
     """
     rank = dist.get_rank()

@@ -1,0 +1,90 @@
+"""Trains the sequence model with its table cut over processes; the losses are those of one process.
+
+    python -m tools.train_sharded                                              (one process)
+    torchrun --standalone --nproc-per-node 2 -m tools.train_sharded            (table cut by rows)
+    torchrun --standalone --nproc-per-node 2 -m tools.train_sharded --cut all  (FSDP2: all weights)
+
+"rows": each process sees the whole batch and keeps some rows of the table. "all": each process takes
+a share of the batch, keeps a part of every weight, and gathers the whole weights for its step.
+"""
+
+import argparse
+import itertools
+import sys
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from recformer_utils.distributed import Loss, join, share_of
+from recformer_utils.distributed.sharded import shard_table, sharded_backward
+from recformer_utils.movielens import load_movielens
+from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, training_batches
+from recformer_utils.sequences import leave_one_out, order_by_time
+from recformer_utils.tokens import MovieLensMetadata
+from recformer_utils.transformer import TransformerConfig
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="sample", help="auto, sample, ml-1m or a folder")
+    parser.add_argument("--cut", choices=("rows", "all"), default="rows")
+    parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--length", type=int, default=50)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    rank, processes, device = join(arguments.backend)
+    data = load_movielens(arguments.data)
+    metadata = MovieLensMetadata.from_frames(data.users, data.movies)
+    sequences = order_by_time(data.ratings, metadata)
+    lengths = leave_one_out(sequences).train_lengths
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        vocab_size=metadata.vocab_size, context_window_size=arguments.length,
+        embedding_dimension=arguments.width, num_layers=1, num_heads=2,
+        dropout_embeddings=0.0, dropout_attention=0.0, dropout_residual=0.0,
+    )  # fmt: skip
+    model = SequenceModel(SequenceModelConfig(shape)).to(device)
+    loss_of = Loss(model)
+    mesh = init_device_mesh(device.type, (processes,))
+    if processes > 1 and arguments.cut == "rows":
+        shard_table(model, mesh)
+    elif processes > 1:
+        fully_shard(loss_of, mesh=mesh)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.0, foreach=False)
+    batches = itertools.chain.from_iterable(
+        training_batches(sequences, lengths, arguments.length, arguments.batch_size, seed=epoch)
+        for epoch in itertools.count()
+    )
+    for step, batch in enumerate(itertools.islice(batches, arguments.steps), start=1):
+        optimizer.zero_grad()
+        if processes > 1 and arguments.cut == "rows":
+            loss = sharded_backward(model, batch.to(device), mesh)
+        else:
+            mine, weight = share_of(batch, rank, processes)
+            loss = weight * loss_of(mine.to(device))
+            loss.backward()
+            dist.all_reduce(loss := loss.detach())
+            loss /= processes
+        optimizer.step()
+        if rank == 0:
+            print(f"step {step}: loss {loss.item():.6f}", flush=True)
+    table = model.transformer.token_embedding.weight
+    rows = len(table.to_local() if processes > 1 else table)
+    # In one piece: processes that print would mix their lines.
+    sys.stdout.write(f"process {rank} keeps {rows:,} of {len(table):,} rows of the table\n")
+    sys.stdout.flush()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
