@@ -34,7 +34,7 @@ from recformer_utils.runs.files import (
     InUseError,
     NotWrittenError,
     exclusive,
-    says_where,
+    naming_path,
 )
 
 __all__ = [
@@ -171,7 +171,7 @@ def download_movielens(
     if destination.exists() and not destination.is_dir():
         raise DownloadError(f"{destination} is not a folder: move it away, then repeat.")
     archive, unpacked = scratch / "ml-1m.zip", scratch / "ml-1m"
-    with exclusive(scratch, "a download"), says_where(destination):
+    with exclusive(scratch, "a download"), naming_path(destination):
         try:
             shutil.rmtree(unpacked, ignore_errors=True)  # of a download that was killed
             _fetch(url, archive, sha256, retries)

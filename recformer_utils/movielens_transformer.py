@@ -1,4 +1,7 @@
-"""Movies x user: the transformer's output meets the user's embedding in a small MLP."""
+"""Movies x user: the transformer's output meets the user's embedding in a small MLP.
+
+The post calls tokens ids, so `movie_ids` and `user_ids` are tokens here, as in its signatures.
+"""
 
 import itertools
 from dataclasses import dataclass, field
@@ -6,11 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from recformer_utils.losses import full_cross_entropy
 from recformer_utils.transformer import Transformer, TransformerConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MovieLensTransformerConfig:
     """Shape of the whole model."""
 
@@ -73,27 +75,6 @@ class MovieLensTransformer(nn.Module):
         """
         return self.score(movie_ids, self.user_embedding(user_ids))
 
-    def loss(
-        self,
-        movie_ids: torch.Tensor,
-        user_ids: torch.Tensor,
-        targets: torch.Tensor,
-        ignore_index: int = -100,
-    ) -> torch.Tensor:
-        """Mean cross-entropy of forward's logits, float (), without ever holding all of them.
-
-        Args:
-            movie_ids: movie tokens, int (batch, window).
-            user_ids: user tokens, int (batch,).
-            targets: movie tokens, int64 (batch,).
-            ignore_index: windows with this target are left out.
-        """
-        *hidden_layers, output = self.output_layer.fc_layers
-        hidden = self._meet(movie_ids, self.user_embedding(user_ids))
-        for layer in hidden_layers:
-            hidden = layer(hidden)
-        return full_cross_entropy(hidden, output.weight, targets, ignore_index=ignore_index)
-
     def score(self, movie_ids: torch.Tensor, user_embeddings: torch.Tensor) -> torch.Tensor:
         """As forward, for users given by their vectors, float (batch, user_embedding).
 
@@ -102,10 +83,6 @@ class MovieLensTransformer(nn.Module):
         Raises:
             ValueError: the window is not full (put start tokens in front of a short history).
         """
-        return self.output_layer(self._meet(movie_ids, user_embeddings))  # (batch, vocab_size)
-
-    def _meet(self, movie_ids: torch.Tensor, user_embeddings: torch.Tensor) -> torch.Tensor:
-        """What the output layer reads, float (batch, window x (embedding + user_embedding))."""
         window = self.config.movie_transformer_config.context_window_size
         if movie_ids.shape[-1] != window:
             raise ValueError(
@@ -113,11 +90,9 @@ class MovieLensTransformer(nn.Module):
                 f"{window}: put start tokens in front of a short history, cut a long one"
             )
         movies = self.movie_transformer(movie_ids)  # (batch, window, embedding)
-        users = user_embeddings.unsqueeze(1).expand(
-            -1, window, -1
-        )  # the same user at each position
+        users = user_embeddings.unsqueeze(1).expand(-1, window, -1)  # the same at each position
         both = torch.cat([movies, users], dim=-1)  # (batch, window, embedding + user_embedding)
-        return both.flatten(start_dim=1)
+        return self.output_layer(both.flatten(start_dim=1))  # (batch, vocab_size)
 
 
 def init_weights(model: MovieLensTransformer) -> None:

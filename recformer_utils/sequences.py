@@ -399,6 +399,13 @@ class MovieLensSequenceDataset(Dataset[Batch]):
         self.windows = Batch(*(tensor[chosen] for tensor in windows))
         self.target_positions = positions[chosen.numpy()]
 
+    @property
+    def questions(self) -> Questions:
+        """The windows as questions; those whose target is the end token, no movie, are left out."""
+        targets = self.windows.next_movie_tokens.numpy()
+        everything = Questions(self.windows.user_tokens.numpy(), self.target_positions, targets)
+        return everything.take(targets != self.metadata.end_token)
+
     def __len__(self) -> int:
         return len(self.windows.user_tokens)
 

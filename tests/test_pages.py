@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 FILES = (
     "movielens", "tokens", "sequences", "transformer", "movielens_transformer", "losses",
-    "sequence_model", "training", "evaluation", "baselines",
+    "evaluation", "baselines", "training", "sequence_model",
 )  # fmt: skip
 BEHIND = ("formats", "runs", "posters", "distributed")
 

@@ -155,11 +155,11 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
 
 def check_folders(root: Path = REPOSITORY) -> Iterator[Finding]:
     """Where the commands write, and room there."""
-    from recformer_utils.runs.files import NotWrittenError, replacing, says_where
+    from recformer_utils.runs.files import NotWrittenError, replacing, naming_path
 
     for folder in (root / "build", root / "data"):
         try:
-            with says_where(folder):
+            with naming_path(folder):
                 folder.mkdir(exist_ok=True)
             with replacing(folder / ".check") as file:
                 file.write(b"may be written to")

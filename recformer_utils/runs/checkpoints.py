@@ -98,10 +98,10 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
         CheckpointError: unreadable, with code in it, or of another model; names the first
             parameters that do not fit.
     """
-    return put_weights(model, load_checkpoint(path), path)
+    return load_state(model, load_checkpoint(path), path)
 
 
-def put_weights(model: nn.Module, weights: Any, path: str | Path) -> nn.Module:
+def load_state(model: nn.Module, weights: Any, path: str | Path) -> nn.Module:
     """What `load_weights` does with a state_dict that was read already, from ``path``."""
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor)

@@ -1,7 +1,6 @@
-"""Configuration: YAML into frozen dataclasses, and from there to data set, model and device."""
+"""Configuration: YAML into frozen dataclasses, unknown keys and wrong types refused."""
 
 import dataclasses
-import os
 import re
 import reprlib
 from dataclasses import dataclass, field
@@ -10,13 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import dacite
-import torch
 import yaml
 
-from recformer_utils.movielens_transformer import MovieLensTransformerConfig
-from recformer_utils.sequences import MovieLensSequenceDataset, SplitName
-from recformer_utils.transformer import TransformerConfig
 
+SplitName = Literal["time", "leave-one-out", "random"]
 Schedule = Literal["exponential", "cosine", "one-cycle"]
 KeepBest = Literal["validation_loss", "NDCG@10"]
 
@@ -25,11 +21,11 @@ class ConfigError(ValueError):
     """A configuration with an unknown key, a missing key or a value of the wrong type."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """How to train."""
 
-    data_dir: str  # folder with users.dat, movies.dat, ratings.dat
+    data_dir: str | None = None  # folder with users.dat, movies.dat, ratings.dat
     model_dir: str  # where model.pth (best so far) and checkpoint.pth (to resume) go
     tensorboard_dir: str  # where TensorBoard's event files go
     batch_size: int  # windows a step
@@ -41,20 +37,19 @@ class TrainerConfig:
     warmup_fraction: float = 0.0  # "cosine": share of the steps in which the rate rises from 0
     weight_decay: float = 0.0  # AdamW's; 0 is Adam
     adam_beta2: float = 0.999  # how slowly Adam's mean of squared gradients forgets
-    average_decay: float | None = None  # validate and keep a moving average of the weights (EMA)
     max_gradient_norm: float | None = None  # longer gradients are cut to this length
     split: SplitName = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
     validation_fraction: float = 0.1  # share of the windows held out ("time" and "random")
     seed: int = 0  # of the weights, the shuffling and the dropout
     keep_best: KeepBest = "validation_loss"  # decides model.pth: the lowest loss, or "NDCG@10"
-    patience: int | None = None  # stop after so many epochs without a better one of these
+    patience: int | None = None  # stop after this many epochs without improvement
     mixed_precision: bool = False  # bfloat16 autocast, where the device has instructions for it
     compile: bool = False  # torch.compile the steps (pays off on cuda)
     resume: bool = True  # go on from checkpoint.pth when there is one
     progress: bool = True  # progress bars
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MovieTransformerShape:
     """The transformer's shape without the vocabulary, which the data set decides."""
 
@@ -68,7 +63,7 @@ class MovieTransformerShape:
     layer_norm_epsilon: float = 1e-5  # keeps the layer norm's division finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything a training run needs to know."""
 
@@ -150,52 +145,3 @@ def _check_keys(config: dict[str, Any], into: type, source: str, prefix: str) ->
             )
         if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
             _check_keys(value, fields[key], source, f"{prefix}{key}.")
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """The device to compute on: CUDA, else Apple's MPS, else the CPU.
-
-    Raises:
-        ValueError: a device was named that this machine does not have.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next((device for device, there in available.items() if there), "cpu")
-    if not available.get(torch.device(name).type, True):
-        raise ValueError(f"device {name!r} was asked for, but PyTorch finds none here: use 'auto'")
-    return torch.device(name)
-
-
-def get_dataset(
-    config: dict[str, Any] | RunConfig, is_validation: bool = False
-) -> MovieLensSequenceDataset:
-    """The training or the validation windows that a configuration asks for."""
-    config = config if isinstance(config, RunConfig) else parse_config(config)
-    trainer = config.trainer_config
-    return MovieLensSequenceDataset(
-        movies_file=os.path.join(trainer.data_dir, "movies.dat"),
-        users_file=os.path.join(trainer.data_dir, "users.dat"),
-        ratings_file=os.path.join(trainer.data_dir, "ratings.dat"),
-        sequence_length=config.movie_transformer_config.context_window_size,
-        window_size=1,
-        is_validation=is_validation,
-        validation_fraction=trainer.validation_fraction,
-        split=trainer.split,
-        seed=trainer.seed,
-    )
-
-
-def get_model_config(
-    config: dict[str, Any] | RunConfig, dataset: MovieLensSequenceDataset
-) -> MovieLensTransformerConfig:
-    """The model's shape: the configuration's, with the data set's users and vocabulary."""
-    config = config if isinstance(config, RunConfig) else parse_config(config)
-    return MovieLensTransformerConfig(
-        movie_transformer_config=TransformerConfig(
-            vocab_size=dataset.metadata.vocab_size,
-            **dataclasses.asdict(config.movie_transformer_config),
-        ),
-        user_embedding_dimension=config.user_embedding_dimension,
-        num_users=dataset.metadata.num_users,
-        interaction_mlp_hidden_sizes=config.interaction_mlp_hidden_sizes,
-    )

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and in a folder one process writes at a time."""
 
+import atexit
 import errno
 import os
 import shutil
@@ -17,7 +18,6 @@ LOCK = ".lock"  # stays in the folder; the hold on it ends with the process, how
 CANNOT_WRITE = {
     errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS,
 }  # fmt: skip
-_OWN: dict[Path, FileLock] = {}  # folders that this process keeps until it ends
 
 
 class NotWrittenError(OSError):
@@ -31,11 +31,11 @@ class NotWrittenError(OSError):
 
 
 class InUseError(RuntimeError):
-    """Another process is at work in this folder."""
+    """Another process is working in this folder."""
 
 
 @contextmanager
-def says_where(path: Path) -> Iterator[None]:
+def naming_path(path: Path) -> Iterator[None]:
     """Turns the ways in which a disk refuses into a NotWrittenError that names the path."""
     try:
         yield
@@ -59,7 +59,7 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
         NotWrittenError: the disk is full, or the folder may not be written to.
     """
     with (
-        says_where(path),
+        naming_path(path),
         tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
         ) as temporary,
@@ -89,15 +89,15 @@ def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
         NotWrittenError: the folder may not be written to, or the disk is full.
     """
     folder = Path(folder)
-    with says_where(folder):
+    with naming_path(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise InUseError(
-                f"{folder}: {work} is at work there already. Wait until it ends (or stop it), or "
-                f"choose another folder"
+                f"{folder}: {work} is already running in this folder. Wait until it ends (or stop it), "
+                f"or choose another folder"
             ) from error
     try:
         for each in (folder, *more):
@@ -120,15 +120,15 @@ def own_folder(folder: Path) -> Path:
     """
     for number in count(1):
         chosen = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        with says_where(chosen):
+        with naming_path(chosen):
             chosen.mkdir(parents=True, exist_ok=True)
-            lock = _OWN.get(chosen.resolve()) or FileLock(chosen / LOCK)
+            lock = FileLock(chosen.resolve() / LOCK, is_singleton=True)  # one a process and path
             if not lock.is_locked:
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:
                     continue
-            _OWN[chosen.resolve()] = lock
+                atexit.register(lock.release)  # also keeps the lock alive
             for path in chosen.iterdir():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)

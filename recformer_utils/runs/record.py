@@ -77,10 +77,10 @@ def _version(package: str) -> str | None:
 
 
 def machine() -> str:
-    """The machine in words: its GPU, else architecture and number of cores."""
+    """The machine in words: its GPU, or how many cores of what."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU, {platform.machine()}, {os.cpu_count()} cores"
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}, no GPU"
 
 
 def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:

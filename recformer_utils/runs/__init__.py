@@ -1,0 +1,37 @@
+"""What a training run is made of and leaves behind; training.py passes it on to the notebooks."""
+
+from recformer_utils.runs.checkpoints import (
+    CheckpointError,
+    load_checkpoint,
+    load_state,
+    load_weights,
+    save_atomically,
+)
+from recformer_utils.runs.config import (
+    ConfigError,
+    RunConfig,
+    TrainerConfig,
+    load_config,
+    parse_config,
+)
+from recformer_utils.runs.files import own_folder
+from recformer_utils.runs.folder import RunFolder
+from recformer_utils.runs.precision import choose_device, fast_matrix_products, multiplies_bfloat16
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "RunConfig",
+    "RunFolder",
+    "TrainerConfig",
+    "choose_device",
+    "fast_matrix_products",
+    "load_checkpoint",
+    "load_config",
+    "load_state",
+    "load_weights",
+    "multiplies_bfloat16",
+    "own_folder",
+    "parse_config",
+    "save_atomically",
+]

@@ -1,0 +1,158 @@
+"""The folder of a training run: what it resumes from, and what each epoch leaves there."""
+
+import dataclasses
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from recformer_utils.runs.checkpoints import (
+    CheckpointError,
+    load_training_state,
+    save_atomically,
+    save_training_state,
+)
+from recformer_utils.runs.config import TrainerConfig
+from recformer_utils.runs.files import exclusive, naming_path
+from recformer_utils.runs.record import describe_run, read_record, write_record
+
+# What may differ between a run and the one that goes on with it.
+NOT_PART_OF_THE_RUN = {
+    "model_dir", "tensorboard_dir", "data_dir", "num_epochs", "patience", "device", "compile",
+    "resume", "progress",
+}  # fmt: skip
+CURVES = {  # column of the history -> name in TensorBoard
+    "train_loss": "loss/train", "validation_loss": "loss/validation",
+    "learning_rate": "learning_rate", "HR@10": "validation/HR@10", "NDCG@10": "validation/NDCG@10",
+}  # fmt: skip
+
+
+class RunFolder:
+    """Keeps a run: entered, it resumes; `keep` stores an epoch; left, it is free for others.
+
+    Attributes:
+        history: one row an epoch, those of before a resume included.
+
+    Raises:
+        CheckpointError: there is a checkpoint of a run with other settings or other data.
+        InUseError: another training is running in model_dir.
+        NotWrittenError: the disk is full or may not be written to; earlier files are intact.
+    """
+
+    def __init__(
+        self,
+        trainer: TrainerConfig,
+        shape: dict[str, Any],
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+    ):
+        self.trainer = trainer
+        self.folder = Path(trainer.model_dir)
+        self.model_file = self.folder / "model.pth"
+        self.checkpoint = self.folder / "checkpoint.pth"
+        self.state = (model, optimizer, scheduler)
+        self.history: list[dict[str, float]] = []
+        settings = dataclasses.asdict(trainer)
+        self.identity = {
+            **{key: value for key, value in settings.items() if key not in NOT_PART_OF_THE_RUN},
+            # These schedules are stretched over all epochs, so their number decides every step.
+            "num_epochs": None if trainer.schedule == "exponential" else trainer.num_epochs,
+            **shape,
+        }
+
+    def __enter__(self) -> "RunFolder":
+        with ExitStack() as stack:
+            stack.enter_context(exclusive(self.folder, "a training"))
+            record = describe_run(self.trainer.seed, self.trainer.data_dir)
+            if self.trainer.resume and self.checkpoint.exists():
+                self.history = load_training_state(self.checkpoint, self.identity, *self.state)
+                self._require_same_data(record)
+                print(
+                    f"resuming after epoch {len(self.history)} "
+                    f"(set trainer_config.resume to false to start again)"
+                )
+            write_record(self.folder / "run.json", len(self.history), record)
+            curves = self.trainer.tensorboard_dir
+            with naming_path(Path(curves)):
+                self.writer = SummaryWriter(curves, purge_step=len(self.history) + 1, flush_secs=10)
+            stack.callback(self.writer.close)
+            self.open = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.open.close()
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch by ``keep_best``, the earlier one of two; 0 before the first."""
+        by, sign = self.trainer.keep_best, -1 if self.trainer.keep_best == "NDCG@10" else 1
+        return int(min(self.history, key=lambda row: sign * row[by])["epoch"] if self.history else 0)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether there has been no better epoch for ``patience`` epochs."""
+        patience = self.trainer.patience
+        return patience is not None and len(self.history) - self.best_epoch >= patience
+
+    def keep(self, row: dict[str, float]) -> None:
+        """Stores an epoch: its weights if they are the best so far, and its point of the curves."""
+        model = self.state[0]
+        self.history.append(row)
+        if self.best_epoch == row["epoch"]:
+            save_atomically(model.state_dict(), self.model_file)
+        with naming_path(Path(self.trainer.tensorboard_dir)):
+            for column, name in CURVES.items():
+                self.writer.add_scalar(name, row[column], row["epoch"])
+            self.writer.flush()
+
+    def save_checkpoint(self) -> None:
+        """Comes last in an epoch: whatever a kill leaves out before it is done once more."""
+        save_training_state(self.checkpoint, self.identity, *self.state, self.history)
+
+    def require_finite_losses(self, losses: list[torch.Tensor], epoch: int, batches: Any) -> None:
+        """Stops at the first loss that is not a finite number, and keeps its batch.
+
+        Args:
+            losses: of the steps of this epoch so far, float () each.
+            epoch: from 1.
+            batches: the epoch's batches once more, in the same order.
+        """
+        finite = torch.isfinite(torch.stack(losses)).tolist()
+        if all(finite):
+            return
+        step = finite.index(False) + 1
+        batch = next(batch for number, batch in enumerate(batches, start=1) if number == step)
+        path = self.folder / "bad_batch.pth"
+        save_atomically(batch._asdict() if hasattr(batch, "_asdict") else batch, path)
+        self._stop(f"the loss is not finite in epoch {epoch}, step {step}. Its batch is in {path}")
+
+    def require_finite_weights(self, epoch: int) -> None:
+        """The last step may have broken what no loss has seen; such weights are never stored."""
+        parameters = self.state[0].named_parameters()
+        broken = [name for name, p in parameters if not torch.isfinite(p).all()]
+        if broken:
+            names = ", ".join(broken[:3])
+            self._stop(f"the last step of epoch {epoch} left weights that are not finite: {names}")
+
+    def _stop(self, reason: str) -> NoReturn:
+        kept = "this run has kept no weights yet"
+        if self.history:
+            kept = f"the weights and the checkpoint of epoch {len(self.history)} are kept"
+        raise FloatingPointError(
+            f"{reason}. Lower starting_learning_rate ({self.trainer.starting_learning_rate}) or "
+            f"set max_gradient_norm; {kept}"
+        )
+
+    def _require_same_data(self, record: dict[str, Any]) -> None:
+        path = self.folder / "run.json"
+        before = [start.get("data_sha256") for start in read_record(path)[-1:]]
+        if before and before[0] and before[0] != record["data_sha256"]:
+            raise CheckpointError(
+                f"{path}: the run was started with other data than what {self.trainer.data_dir} "
+                f"holds now (the SHA-256 differs). Restore the data, choose another model_dir, or "
+                f"set trainer_config.resume to false to start again"
+            )

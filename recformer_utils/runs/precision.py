@@ -1,0 +1,56 @@
+"""The device to compute on, what it multiplies fast, and in which precision."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+
+@contextlib.contextmanager
+def fast_matrix_products(enabled: bool = True) -> Iterator[None]:
+    """Inside, float32 matrix products on a CPU go to oneDNN, which knows AVX-512 on every x86.
+
+    PyTorch's default, MKL, uses half the width on processors that are not Intel's. The switch is
+    named after bfloat16, which oneDNN uses on processors with AMX only: there, and where PyTorch
+    cannot tell, it stays off, so that products are float32 everywhere. Not for mixed precision,
+    whose float32 attention it slows down (benchmarks/README.md). A GPU is not concerned.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if not enabled or capabilities.get("amx_bf16", True):
+        yield
+        return
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for matrix products in bfloat16.
+
+    A CPU without AVX-512, as in most laptops, has none: PyTorch then takes a plain loop, fifty times
+    slower than float32 (benchmarks/README.md). Neither do GPUs from before 2020.
+    """
+    if device.type == "cpu":
+        mkldnn = torch.backends.mkldnn.is_available()
+        return mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return True
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to compute on: CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ValueError: a device was named that this machine does not have.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((device for device, there in available.items() if there), "cpu")
+    if not available.get(torch.device(name).type, True):
+        raise ValueError(f"device {name!r} was asked for, but PyTorch finds none here: use 'auto'")
+    return torch.device(name)
