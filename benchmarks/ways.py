@@ -211,8 +211,7 @@ def show_row(data: Data, columns: int = 6) -> bytes:
     title_card.cache_clear()
     movies = data.movielens.movies
     row = movies["movie_id"].head(columns).tolist()
-    picture, _ = posters._compose([row], movies, -1, None, None, None)
-    return posters._encode(picture)[1]
+    return posters.encode(posters.compose(*posters.arrange([row], movies, -1, folder=None)))[1]
 
 
 def show_row_plainly(data: Data, columns: int = 6) -> bytes:
@@ -221,7 +220,7 @@ def show_row_plainly(data: Data, columns: int = 6) -> bytes:
     figure, axes = plt.subplots(1, columns, figsize=(12.4, 3.2))
     rows = data.movielens.movies.head(columns).itertuples()
     for axis, movie in zip(axes, rows, strict=True):
-        axis.imshow(posters.poster(movie.movie_id, movie.title, movie.genres, None, (186, 279)))
+        axis.imshow(title_card(movie.movie_id, movie.title, movie.genres, (186, 279)))
         axis.axis("off")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)

@@ -19,12 +19,12 @@ import pandas as pd
 from filelock import FileLock  # PyTorch brings it
 
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
-from recformer_utils.posters.cards import PALETTES, split_title
+from recformer_utils.posters.cards import PALETTES, font_file, split_title
+from recformer_utils.posters.svg import HEIGHT, WIDTH, instructions
 from recformer_utils.runs.checkpoints import CheckpointError
 from recformer_utils.runs.files import replacing
 from recformer_utils.tokens import MovieLensMetadata, find_movies
 from tools.common import REPOSITORY
-from tools.demo_cards import FONT_LICENCE, VIEW, record_card, write_font
 from tools.demo_model import compare, export, load_pretrained
 
 DEMO = REPOSITORY / "site/demo"
@@ -136,11 +136,23 @@ def presets(data: MovieLens) -> list[dict]:
 def write_cards(folder: Path, movies: pd.DataFrame) -> None:
     """cards.json, and the font that it needs with its licence."""
     columns = (movies["movie_id"].tolist(), movies["title"], movies["genres"])
-    cards = {row[0]: record_card(*row) for row in zip(*columns, strict=True)}
-    write_json(folder / "cards.json", {"view": VIEW, "cards": cards})
+    cards = {row[0]: instructions(*row) for row in zip(*columns, strict=True)}
+    write_json(folder / "cards.json", {"view": [WIDTH, HEIGHT], "cards": cards})
     letters = {letter for card in cards.values() for line in card["text"] for letter in line[-1]}
     write_font(letters, folder / "cards.woff")
-    shutil.copyfile(FONT_LICENCE, folder / "cards.woff.LICENSE")
+    shutil.copyfile(font_file().with_name("LICENSE_DEJAVU"), folder / "cards.woff.LICENSE")
+
+
+def write_font(characters: set[str], path: Path) -> None:
+    """The cards' font with these characters only, so that lines break where Pillow broke them."""
+    options = subset.Options(
+        flavor="woff", layout_features=["kern"], notdef_outline=True, drop_tables=["FFTM", "DSIG"]
+    )
+    font = subset.load_font(str(font_file()), options)
+    cutter = subset.Subsetter(options)
+    cutter.populate(text="".join(sorted(characters)))
+    cutter.subset(font)
+    subset.save_font(font, str(path), options)
 
 
 def copy_runtime(folder: Path) -> dict | None:

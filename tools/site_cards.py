@@ -53,14 +53,14 @@ def social_card(title: str, text: str, name: str, picture: bytes | None) -> byte
     card = Image.new("RGB", CARD, GROUND)
     draw = ImageDraw.Draw(card)
     width = 520 if picture else CARD[0] - 140
-    draw.text((70, 60), name, font=load_font("DejaVuSans-Bold", 30), fill=QUIET)
+    draw.text((70, 60), name, font=load_font(30), fill=QUIET)
     draw.rectangle([70, 112, 130, 117], fill=QUIET)
     y = 150
-    for words, name, size, color, most in (
-        (title, "DejaVuSans-Bold", 60, INK, 2 if picture else 1),
-        (text, "DejaVuSans", 30, QUIET, 7 if picture else 2),
+    for words, size, color, most in (
+        (title, 60, INK, 2 if picture else 1),
+        (text, 30, QUIET, 7 if picture else 2),
     ):
-        lines, font = fitted(words, name, size, width, most)
+        lines, font = fitted(words, size, color == INK, width, most)
         for line in lines:
             draw.text((70, y), line, font=font, fill=color)
             y += font.size * 1.35
@@ -75,10 +75,10 @@ def social_card(title: str, text: str, name: str, picture: bytes | None) -> byte
     return png(card)
 
 
-def fitted(text: str, name: str, size: int, width: int, most: int):
+def fitted(text: str, size: int, bold: bool, width: int, most: int):
     """The text in at most ``most`` lines no wider than ``width``; the font shrinks until it fits."""
     while True:
-        font = load_font(name, size)
+        font = load_font(size, bold)
         lines = wrap(text, font, width)
         if size <= 16 or (len(lines) <= most and max(map(font.getlength, lines)) <= width):
             return lines, font

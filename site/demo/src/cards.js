@@ -1,5 +1,5 @@
-// Title cards: SVG from the instructions that tools/demo_cards.py noted down while the series'
-// own title_card() drew them. SVG is sharp on every screen and at every size.
+// Title cards: SVG from the instructions that recformer_utils/posters/svg.py wrote for the cards of
+// the series. SVG is sharp on every screen and at every size.
 
 const SVG = "http://www.w3.org/2000/svg";
 
