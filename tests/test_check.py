@@ -37,7 +37,7 @@ def test_a_good_installation_passes(monkeypatch, capsys):
     monkeypatch.delenv("RECFORMER_DATA", raising=False)
     assert check.main() == 0
     printed = capsys.readouterr().out
-    assert printed.endswith("\nNothing is wrong.\n")
+    assert printed.endswith("\nAll checks passed.\n")
     for part in ("Python 3", "packages of requirements.txt", "PyTorch", "kernel", "38,155 ratings"):
         assert part in printed
     assert printed.count("data/pretrained/") == 2
@@ -54,7 +54,7 @@ def test_what_is_wrong_is_counted_and_the_rest_is_still_looked_at(monkeypatch, c
     printed = capsys.readouterr().out
     assert "WRONG  PyTorch: libexample.so is missing" in printed
     assert "   ok  Python 3" in printed
-    assert "1 thing is wrong: README.md has more under Troubleshooting." in printed
+    assert "1 thing is wrong: docs/troubleshooting.md has more." in printed
 
 
 def test_an_old_python_is_named():
@@ -72,7 +72,7 @@ def test_packages_that_are_missing_or_other_are_named(tmp_path):
     old, missing = check.check_packages(tmp_path)
     assert old == (
         WRONG,
-        f"numpy is there in version {np.__version__}, requirements.txt asks for 0.1: run make setup",
+        f"numpy {np.__version__} is installed, requirements.txt pins 0.1: run make setup",
     )
     assert missing[1].startswith("no-such-thing is not installed")
 

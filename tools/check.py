@@ -1,8 +1,9 @@
-"""Checks an installation: tools/check.py says in plain words what is wrong.
+"""Checks an installation and says in plain words what is wrong: python -m tools.check (make check).
 
 Looked at: Python, the packages, the kernel, data, pretrained weights, folders and disk.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ def check_python(needed: tuple[int, int] = (3, 11)) -> Iterator[Finding]:
 
 
 def check_packages(root: Path = REPOSITORY) -> Iterator[Finding]:
-    """What is installed against requirements.txt."""
+    """What is installed, compared with requirements.txt."""
     lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.split("#")[0].strip() for line in lines if "==" in line.split("#")[0]]
     # A line may be for one platform: name==version; sys_platform == "linux"
@@ -43,8 +44,8 @@ def check_packages(root: Path = REPOSITORY) -> Iterator[Finding]:
             found = None
         if found != pinned:
             wrong += 1
-            is_there = "is not installed" if found is None else f"is there in version {found}"
-            yield WRONG, f"{name} {is_there}, requirements.txt asks for {pinned}: run make setup"
+            state = "is not installed" if found is None else f"{found} is installed"
+            yield WRONG, f"{name} {state}, requirements.txt pins {pinned}: run make setup"
     if not wrong:
         yield OK, f"the {len(pins)} packages of requirements.txt"
 
@@ -55,7 +56,7 @@ def check_pytorch() -> Iterator[Finding]:
 
     product = torch.arange(6.0).reshape(2, 3) @ torch.ones(3, 1)
     if product.flatten().tolist() != [3.0, 12.0]:
-        yield WRONG, f"PyTorch multiplies wrongly here ({product.tolist()}): install it anew"
+        yield WRONG, f"PyTorch multiplies wrongly here ({product.tolist()}): install it again"
         return
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     yield OK, f"PyTorch {torch.__version__} computes, on {'a GPU' if has_gpu else 'the CPU'}"
@@ -97,20 +98,11 @@ def check_data() -> Iterator[Finding]:
 
 def check_pretrained(folder: Path) -> Iterator[Finding]:
     """Configuration, weights, curve and embeddings of a folder of data/pretrained."""
-    import dataclasses
-
     import numpy as np
     import pandas as pd
 
-    from recformer_utils.loop import HISTORY_COLUMNS
-    from recformer_utils.movielens_transformer import (
-        MovieLensTransformer,
-        MovieLensTransformerConfig,
-    )
-    from recformer_utils.runs.checkpoints import load_checkpoint, load_weights
-    from recformer_utils.runs.config import load_config, parse_config
     from recformer_utils.runs.record import sha256_of
-    from recformer_utils.transformer import TransformerConfig
+    from recformer_utils.training import load_checkpoint, load_config, load_weights
 
     again = f"restore it: git checkout -- data/pretrained/{folder.name}"
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -118,23 +110,10 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
     if sha256_of(weights) != record["model_sha256"]:
         yield WRONG, f"{weights}: not the file that run.json was written with; {again}"
         return
-    config = parse_config(load_config(folder / "config.yaml"))
     found = load_checkpoint(weights)
-    shape = TransformerConfig(
-        vocab_size=len(found["movie_transformer.token_embedding.weight"]),
-        **dataclasses.asdict(config.movie_transformer_config),
-    )
-    model = MovieLensTransformer(
-        MovieLensTransformerConfig(
-            shape,
-            config.user_embedding_dimension,
-            len(found["user_embedding.weight"]),
-            config.interaction_mlp_hidden_sizes,
-        )
-    )
-    load_weights(model, weights)
+    model = load_weights(_model_for(load_config(folder / "config.yaml"), found), weights)
     broken = [name for name, tensor in found.items() if not tensor.isfinite().all()]
-    curve = pd.read_csv(folder / "curve.csv")
+    epochs = pd.read_csv(folder / "curve.csv").get("epoch", pd.Series())
     try:
         with np.load(folder / "embedding_path.npz", allow_pickle=False) as path:
             frames = path["embeddings"].shape[:2]
@@ -144,18 +123,39 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
         return
     if broken:
         yield WRONG, f"{weights}: {broken[0]} holds values that are not finite; {again}"
-    elif list(curve.columns) != HISTORY_COLUMNS or len(curve) != record["epochs"]:
+    elif epochs.tolist() != list(range(1, record["epochs"] + 1)):
         yield WRONG, f"{folder / 'curve.csv'}: not the {record['epochs']} epochs of run; {again}"
     elif not fits:
         yield WRONG, f"{folder / 'embedding_path.npz'}: its arrays do not fit together; {again}"
     else:
         size = sum(p.numel() for p in model.parameters())
-        yield OK, f"data/pretrained/{folder.name}: {size:,} parameters, {len(curve)} epochs"
+        yield OK, f"data/pretrained/{folder.name}: {size:,} parameters, {len(epochs)} epochs"
+
+
+def _model_for(config: dict, weights: dict):
+    """A model of the configured shape, with as many users and movies as the weights have."""
+    from recformer_utils.movielens_transformer import (
+        MovieLensTransformer,
+        MovieLensTransformerConfig,
+    )
+    from recformer_utils.transformer import TransformerConfig
+
+    vocab_size = len(weights["movie_transformer.token_embedding.weight"])
+    return MovieLensTransformer(
+        MovieLensTransformerConfig(
+            movie_transformer_config=TransformerConfig(
+                vocab_size=vocab_size, **config["movie_transformer_config"]
+            ),
+            user_embedding_dimension=config["user_embedding_dimension"],
+            num_users=len(weights["user_embedding.weight"]),
+            interaction_mlp_hidden_sizes=config["interaction_mlp_hidden_sizes"],
+        )
+    )
 
 
 def check_folders(root: Path = REPOSITORY) -> Iterator[Finding]:
     """Where the commands write, and room there."""
-    from recformer_utils.runs.files import NotWrittenError, replacing, naming_path
+    from recformer_utils.runs.files import NotWrittenError, naming_path, replacing
 
     for folder in (root / "build", root / "data"):
         try:
@@ -204,11 +204,12 @@ def main() -> int:
             print(f"{kind:>5}  {sentence}")
     if wrong:
         are = "things are" if wrong > 1 else "thing is"
-        print(f"\n{wrong} {are} wrong: README.md has more under Troubleshooting.")
+        print(f"\n{wrong} {are} wrong: docs/troubleshooting.md has more.")
     else:
-        print("\nNothing is wrong.")
+        print("\nAll checks passed.")
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     sys.exit(main())

@@ -145,6 +145,8 @@ def write_cards(folder: Path, movies: pd.DataFrame) -> None:
 
 def write_font(characters: set[str], path: Path) -> None:
     """The cards' font with these characters only, so that lines break where Pillow broke them."""
+    from fontTools import subset  # only the demo needs it: site/demo/requirements.txt
+
     options = subset.Options(
         flavor="woff", layout_features=["kern"], notdef_outline=True, drop_tables=["FFTM", "DSIG"]
     )

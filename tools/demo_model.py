@@ -16,8 +16,8 @@ from recformer_utils.movielens import MovieLens
 from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import (
     SequenceModel,
+    batch_without_times,
     load_sequence_model,
-    named_in_a_row,
 )
 from recformer_utils.sequences import Sequences, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
@@ -37,19 +37,18 @@ class ForAnybody(nn.Module):
     def __init__(self, model: SequenceModel):
         super().__init__()
         config, weights = model.config, model.state_dict()
-        for name in ("next_gap", "pair_gaps", "ratings"):
+        for name in ("next_gap", "pair_gaps"):
             if getattr(config, name):
                 raise ValueError(f"the model reads {name}, of which the page knows nothing")
         if model.feature_embedding is not None:
-            table = "transformer.token_embedding.weight"
-            known = weights.pop("feature_embedding.weight") @ model.item_features.T
-            weights[table] = weights[table] + known.T
+            weights.pop("feature_embedding.weight")
+            weights["movie_embedding.weight"] = model.movie_vectors().detach()
         self.model = SequenceModel(dataclasses.replace(config, item_features=0))
         self.model.load_state_dict(weights)
 
     def forward(self, movie_tokens: torch.Tensor) -> torch.Tensor:
         """int32 (batch, time), no padding -> logits after the last film, float (batch, vocab_size)."""
-        return self.model.scores(self.model(named_in_a_row(movie_tokens))[:, -1])
+        return self.model.logits(self.model(batch_without_times(movie_tokens))[:, -1])
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def export(pretrained: Pretrained, path: Path) -> int:
     finally:
         quiet.setLevel(level)
     graph = program.model_proto
-    # The exporter notes for each node where in which file it came from: nobody's business.
+    # The exporter notes for each node where in which file it came from, which is not to be published.
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info,
                  *graph.graph.input, *graph.graph.output, *graph.graph.initializer):  # fmt: skip
         del part.metadata_props[:]

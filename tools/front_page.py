@@ -9,7 +9,6 @@ the model's first choice is what they watched next.
 
 import argparse
 import io
-import json
 from typing import NamedTuple
 
 import torch
@@ -64,7 +63,7 @@ def rows() -> tuple[Row, Row]:
         ranked = get_model_predictions(model, windows[one], users[one], n - len(seen[1]), seen)
         place = (ranked.predictions[0] == int(questions.targets[i])).nonzero()
         tokens = [*windows[i].tolist(), int(first[i]), int(questions.targets[i])]
-        ids = metadata.movie_ids_of(tokens).tolist()
+        ids = [int(movie_id) for movie_id in metadata.movie_ids_of(tokens)]
         return Row(int(metadata.user_ids[questions.users[i]]), ids, int(place[0]) + 1)
 
     return row(0), row(int((first == questions.targets).nonzero()[0][0]))
@@ -92,6 +91,8 @@ def main() -> None:
             file.write(buffer.getvalue())
         name = split_title(title)[0]
         cards.append({"file": f"{movie_id}.png", "title": name, "caption": caption})
+    for left in set(SITE.glob("*.png")) - {SITE / card["file"] for card in cards}:
+        left.unlink()
     write_json(SITE / "row.json", {"user": both[0].user_id, "place": both[0].place, "cards": cards})
     for row in both:
         titles = [split_title(known.loc[i, "title"])[0] for i in row.movie_ids]
