@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import dacite
 import yaml
 
-
 SplitName = Literal["time", "leave-one-out", "random"]
 Schedule = Literal["exponential", "cosine", "one-cycle"]
 KeepBest = Literal["validation_loss", "NDCG@10"]

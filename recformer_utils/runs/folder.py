@@ -90,7 +90,9 @@ class RunFolder:
     def best_epoch(self) -> int:
         """The best epoch by ``keep_best``, the earlier one of two; 0 before the first."""
         by, sign = self.trainer.keep_best, -1 if self.trainer.keep_best == "NDCG@10" else 1
-        return int(min(self.history, key=lambda row: sign * row[by])["epoch"] if self.history else 0)
+        return int(
+            min(self.history, key=lambda row: sign * row[by])["epoch"] if self.history else 0
+        )
 
     @property
     def out_of_patience(self) -> bool:

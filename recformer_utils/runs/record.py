@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from recformer_utils import ROOT
-from recformer_utils.runs.files import replacing
 from recformer_utils.formats.dat import CSV_FILES, FILES, has_csv_form
+from recformer_utils.runs.files import replacing
 
 PACKAGES = ("torch", "numpy", "pandas", "recformer-utils")
 
