@@ -69,7 +69,7 @@ def score_history(demo_tools):
             user = Sequences(tokens, np.ones(len(tokens), np.int8), times, ends)
             batch = make_batch(user, np.array([1]), ends[1:] - 1, np.array([0]))
             with torch.no_grad():
-                return model.scores(model(batch)[:, -1])
+                return model.logits(model(batch)[:, -1])
 
         return score
 

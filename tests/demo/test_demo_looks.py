@@ -31,7 +31,7 @@ def test_cards_are_those_of_the_notebooks(visit, sample_demo):
         label = "" if genre == "Other" else genre.upper()
         cards = json.loads((sample_demo / "cards.json").read_text())["cards"]
         shown = [
-            movie for movie, card in cards.items() if card["text"][0][-1].endswith(f"· {label}")
+            movie for movie, card in cards.items() if card["text"][-1][-1].endswith(f"· {label}")
         ]
         chosen += [int(movie) for movie in shown[:4]]
     assert len(chosen) > 2 * (len(PALETTES) - 1)
@@ -109,8 +109,7 @@ def fill(reader):
     return page
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("by", ["system", "site"])
+@pytest.mark.parametrize(("mode", "by"), [("light", "system"), ("dark", "site")])
 def test_both_modes_can_be_read(visit, mode, by):
     other = MODES[1 - MODES.index(mode)]
     reader = visit(color_scheme=mode if by == "system" else other, **DESKTOP)
@@ -146,8 +145,9 @@ def test_red_is_for_recommendations_only(visit):
     assert all(red)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("screen", ["phone", "desktop", "wide"])
+@pytest.mark.parametrize(
+    ("screen", "mode"), [("phone", "dark"), ("desktop", "light"), ("wide", "light")]
+)
 def test_nothing_scrolls_sideways_at_any_size(visit, screen, mode):
     wide = {"viewport": {"width": 1920, "height": 1080}}
     reader = visit(color_scheme=mode, **{"phone": PHONE, "desktop": DESKTOP, "wide": wide}[screen])
