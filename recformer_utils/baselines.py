@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from recformer_utils.sequences import Questions, Sequences, last_windows, truncate
+from recformer_utils.sequences import (
+    Questions,
+    Sequences,
+    last_windows,
+    place_in_group,
+    require_lengths,
+)
 
 Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -65,6 +71,18 @@ class CountModel:
 
 
 # ---------------------------------------------------------------- what is counted
+
+
+def truncate(sequences: Sequences, lengths: np.ndarray) -> Sequences:
+    """The same users with only the first movies of each, int (num_users,) of them."""
+    lengths = require_lengths(sequences, lengths)
+    kept = place_in_group(sequences.lengths) < np.repeat(lengths, sequences.lengths)
+    return Sequences(
+        movie_tokens=sequences.movie_tokens[kept],
+        ratings=sequences.ratings[kept],
+        timestamps=sequences.timestamps[kept],
+        offsets=np.concatenate([[0], lengths.cumsum()]),
+    )
 
 
 def count_movies(movie_tokens: np.ndarray, vocab_size: int) -> torch.Tensor:

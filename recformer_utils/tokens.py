@@ -12,6 +12,7 @@ import pandas as pd
 
 START = "<start>"  # stands before a user's first movie
 END = "<end>"  # stands after a user's last movie
+ARTICLE = r"^(the|a|an|les?|la) "
 LONGEST_QUERY = 200  # letters of a title search; comparing takes time with their square
 
 
@@ -20,6 +21,29 @@ class UnknownIdError(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would print the repr, quotes and all
+
+
+def lookup(ids: Iterable[int], vocabulary: np.ndarray, kind: str) -> np.ndarray:
+    """Position of each id in the vocabulary, int32 (n,).
+
+    Args:
+        ids: int (n,).
+        vocabulary: distinct ids, int (size,).
+        kind: "user" or "movie", for the message.
+
+    Raises:
+        UnknownIdError: an id is not in the vocabulary.
+    """
+    ids = np.asarray(ids if hasattr(ids, "__array__") else list(ids), dtype=np.int64)
+    positions = pd.Index(vocabulary).get_indexer(ids)
+    unknown = ids[positions < 0]
+    if len(unknown):
+        raise UnknownIdError(
+            f"{kind} id {unknown[0]} is not in the vocabulary of {len(vocabulary):,} {kind}s; "
+            f"{len(unknown)} of {ids.size} ids are unknown. Build the metadata from the frames "
+            f"that hold these ids."
+        )
+    return positions.astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -82,11 +106,11 @@ class MovieLensMetadata:
 
     def tokenize_users(self, user_ids: Iterable[int]) -> np.ndarray:
         """Maps user ids to tokens, int32 (n,); raises UnknownIdError."""
-        return _lookup(user_ids, self.user_ids, "user")
+        return lookup(user_ids, self.user_ids, "user")
 
     def tokenize_movies(self, movie_ids: Iterable[int]) -> np.ndarray:
         """Maps movie ids to tokens, int32 (n,); raises UnknownIdError."""
-        return _lookup(movie_ids, self.movie_ids, "movie")
+        return lookup(movie_ids, self.movie_ids, "movie")
 
     def movie_ids_of(self, tokens: Iterable[int]) -> list[int | None]:
         """Maps movie tokens back to ids; the start and the end token become None."""
@@ -99,30 +123,6 @@ class MovieLensMetadata:
                 )
             ids.append(int(self.movie_ids[token]) if token < self.num_movies else None)
         return ids
-
-
-def _lookup(ids: Iterable[int], vocabulary: np.ndarray, kind: str) -> np.ndarray:
-    """Position of each id in the sorted vocabulary: from a table, by binary search if ids are sparse."""
-    ids = np.asarray(ids if hasattr(ids, "__array__") else list(ids), dtype=np.int64)
-    if len(vocabulary) == 0:
-        raise UnknownIdError(f"the vocabulary has no {kind} at all")
-    lowest, highest = int(vocabulary[0]), int(vocabulary[-1])
-    if highest - lowest < 10 * len(vocabulary):
-        table = np.zeros(highest - lowest + 1, dtype=np.int32)
-        table[vocabulary - lowest] = np.arange(len(vocabulary))
-        positions = table[ids.clip(lowest, highest) - lowest]
-    else:
-        positions = np.searchsorted(vocabulary, ids).clip(max=len(vocabulary) - 1)
-    known = vocabulary[positions] == ids
-    if not known.all():
-        unknown = int(ids[~known].flat[0])
-        nearest = int(vocabulary[np.abs(vocabulary - unknown).argmin()])
-        raise UnknownIdError(
-            f"{kind} id {unknown} is not in the vocabulary of {len(vocabulary):,} {kind}s "
-            f"(nearest known id: {nearest}); {np.size(known) - known.sum()} of {np.size(known)} "
-            f"ids are unknown. Build the metadata from the frames that hold these ids."
-        )
-    return positions.astype(np.int32)
 
 
 def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
@@ -144,37 +144,43 @@ def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     """
     if movies.empty:
         return movies
-    query = _plain(title[:LONGEST_QUERY])
-    names = movies["title"].map(_plain)
+    query = plain_title(title[:LONGEST_QUERY])
+    names = movies["title"].map(plain_title)
     without_year = names.str.replace(r" \d{4}$", "", regex=True)
-    exact = (names == query) | (without_year == query)
-    words = query.split()
-    contains = names.map(lambda name: bool(words) and all(word in name.split() for word in words))
-    starts = names.str.startswith(query) if query else contains
-    inside = names.str.contains(query, regex=False) if query else contains
-    rank = np.select([exact, starts, contains, inside], [0, 1, 2, 3], default=9)
-    if (rank < 9).any():
-        length = names.str.len()
-        order = np.lexsort((length, rank))
-        return movies.iloc[order[: int(min(n, (rank < 9).sum()))]]
+    words = set(query.split())
+    found = pd.DataFrame(
+        {
+            "rank": np.select(
+                [
+                    (names == query) | (without_year == query),
+                    names.str.startswith(query) & bool(words),
+                    names.map(lambda name: bool(words) and words <= set(name.split())),
+                    names.str.contains(query, regex=False) & bool(words),
+                ],
+                [0, 1, 2, 3],
+                default=9,
+            ),
+            "length": names.str.len(),
+        }
+    )
+    found = found[found["rank"] < 9].sort_values(["rank", "length"], kind="stable")
+    if len(found):
+        return movies.loc[found.index[:n]]
     # Typing errors: an article counts for nothing, in a short title it would weigh too much.
-    query, bare = _without_article(query), without_year.map(_without_article)
-    close = get_close_matches(query, bare.tolist(), n=n, cutoff=0.75)
-    if close:
-        first_row = {name: row for row, name in reversed(list(enumerate(bare)))}
-        return movies.iloc[[first_row[name] for name in dict.fromkeys(close)]]
-    nearest = get_close_matches(query, bare.tolist(), n=3, cutoff=0.0)
-    suggestions = movies["title"][bare.isin(nearest)].tolist()[:3]
+    bare = without_year.str.replace(ARTICLE, "", regex=True)
+    query = re.sub(ARTICLE, "", query)
+    for cutoff in (0.75, 0.0):
+        close = get_close_matches(query, bare.tolist(), n=n, cutoff=cutoff)
+        first_rows = [bare.index[bare == name][0] for name in dict.fromkeys(close)]
+        if cutoff and first_rows:
+            return movies.loc[first_rows]
+    suggestions = movies.loc[first_rows, "title"].tolist()[:3]
     raise UnknownIdError(
         f"no movie is called {title[:LONGEST_QUERY]!r}; the nearest titles are {suggestions}"
     )
 
 
-def _without_article(plain_title: str) -> str:
-    return re.sub(r"^(the|a|an|les?|la) ", "", plain_title)
-
-
-def _plain(title: str) -> str:
+def plain_title(title: str) -> str:
     """Lower case, no accents, no punctuation, a trailing article moved to the front."""
     text = unicodedata.normalize("NFKD", title.casefold())
     text = "".join(c for c in text if not unicodedata.combining(c))

@@ -322,7 +322,7 @@ def get_model_config(
 def window_task(run: RunConfig, device: torch.device, penalty: Penalty | None = None) -> Task:
     """The post's task: a model of windows, its batches, its step and its validation."""
     trainer, training = run.trainer_config, get_dataset(run)
-    validation, metadata = get_dataset(run, is_validation=True), training.metadata
+    validation, metadata = training.part(is_validation=True), training.metadata
     window = run.movie_transformer_config.context_window_size
     # The end token is not a movie, so it is excluded from the loss and from the questions.
     criterion = nn.CrossEntropyLoss(ignore_index=metadata.end_token)
@@ -333,7 +333,10 @@ def window_task(run: RunConfig, device: torch.device, penalty: Penalty | None = 
     def batches(epoch: int) -> DataLoader:
         generator = torch.Generator().manual_seed(epoch_seed(trainer, epoch))
         size, pinned = trainer.batch_size, device.type == "cuda"
-        return DataLoader(training, size, shuffle=True, generator=generator, pin_memory=pinned)
+        return DataLoader(
+            training, size, shuffle=True, generator=generator, pin_memory=pinned,
+            collate_fn=training.collate,
+        )  # fmt: skip
 
     def step(model: nn.Module, batch: Batch, optimizer, mixed: bool) -> torch.Tensor:
         movies, _, users, targets, _ = batch

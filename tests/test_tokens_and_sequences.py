@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from recformer_utils.baselines import truncate
 from recformer_utils.movielens import MovieLensNotFoundError, load_movielens
 from recformer_utils.sequences import (
     MovieLensSequenceDataset,
@@ -14,7 +15,6 @@ from recformer_utils.sequences import (
     order_by_time,
     sliding_windows,
     temporal_split,
-    truncate,
 )
 from recformer_utils.tokens import MovieLensMetadata, UnknownIdError, find_movies
 
@@ -43,7 +43,7 @@ def test_tokens_follow_the_ids_and_end_in_start_and_end():
 
 
 def test_unknown_ids_are_named():
-    with pytest.raises(UnknownIdError, match=r"movie id 33 .*nearest known id: 30"):
+    with pytest.raises(UnknownIdError, match=r"movie id 33 is not .*1 of 2 ids are unknown"):
         METADATA.tokenize_movies([10, 33])
     with pytest.raises(UnknownIdError, match="movie token 6"):
         METADATA.movie_ids_of([6])
@@ -107,9 +107,11 @@ def test_a_user_with_too_few_movies_has_no_window():
 def test_leave_one_out_and_last_windows():
     sequences = order_by_time(RATINGS, METADATA)
     split = leave_one_out(sequences)
-    assert split.validation_targets.tolist() == [0, 1]
-    assert split.test_targets.tolist() == [1, 3]
-    windows = last_windows(sequences, split.user_tokens, split.train_lengths, 3, 4)
+    assert split.validation.targets.tolist() == [0, 1]
+    assert split.test.targets.tolist() == [1, 3]
+    assert split.train_lengths.tolist() == [1, 2]
+    assert split.known_lengths.tolist() == split.test.ends.tolist() == [2, 3]
+    windows = last_windows(sequences, split.validation, 3, 4)
     assert windows.tolist() == [[4, 4, 3], [4, 2, 0]]
 
 
@@ -155,13 +157,13 @@ def test_the_random_split_leaks(files):
 def test_leave_one_out_asks_for_the_last_but_one(files):
     training, validation = parts(files, "leave-one-out")
     split = leave_one_out(training.sequences)
-    assert validation.windows.next_movie_tokens.tolist() == split.validation_targets.tolist()
+    assert validation.windows.next_movie_tokens.tolist() == split.validation.targets.tolist()
     assert training.metadata.end_token not in training.windows.next_movie_tokens
 
 
 def test_whole_batches_equal_items(files):
     dataset = MovieLensSequenceDataset(**files, sequence_length=5)
-    batch = next(iter(DataLoader(dataset, batch_size=7)))
+    batch = next(iter(DataLoader(dataset, batch_size=7, collate_fn=dataset.collate)))
     for name, tensor in batch._asdict().items():
         items = torch.stack([getattr(dataset[i], name) for i in range(7)])
         assert torch.equal(tensor, items)
@@ -177,15 +179,17 @@ def test_arguments_out_of_range_are_refused(files):
 
 def test_a_split_by_the_clock():
     sequences = order_by_time(RATINGS, METADATA)  # times 2 7 7 and 1 4 9 9
-    split = temporal_split(sequences, quantile=0.5)
-    assert split.cut == 7
-    assert split.train_lengths.tolist() == [1, 2]  # the second of the cut is asked, not learned
-    assert split.user_tokens.tolist() == [0, 1]
-    assert split.targets.tolist() == sequences.movie_tokens[[1, 5]].tolist()
-    late = temporal_split(sequences, quantile=0.9)
-    assert late.user_tokens.tolist() == [1]  # user 0 has nothing after the cut
-    with pytest.raises(ValueError, match="quantile"):
-        temporal_split(sequences, 1.0)
+    first = temporal_split(sequences, 7, target="first")
+    assert first.train_lengths.tolist() == [1, 2]  # the second of the cut is asked, not learned
+    assert len(first.validation.users) == 0  # nobody has three movies before it
+    assert first.test.users.tolist() == [0, 1]
+    assert first.test.targets.tolist() == sequences.movie_tokens[[1, 5]].tolist()
+    last = temporal_split(sequences, 9)
+    assert last.test.users.tolist() == [1]  # user 0 has nothing from then on
+    assert last.test.ends.tolist() == [3]
+    assert last.test.targets.tolist() == sequences.movie_tokens[[6]].tolist()
+    assert last.validation.users.tolist() == [0]
+    assert (last.train_lengths.tolist(), last.known_lengths.tolist()) == ([2, 2], [3, 2])
 
 
 def test_truncated_sequences_keep_the_first_movies():
@@ -195,9 +199,9 @@ def test_truncated_sequences_keep_the_first_movies():
     assert short.of_user(1).tolist() == sequences.of_user(1)[:3].tolist()
     assert short.timestamps.tolist() == [1, 4, 9]
     assert len(short.ratings) == 3
-    with pytest.raises(ValueError, match="user token 0 has 3 movies, cannot keep the first 4"):
+    with pytest.raises(ValueError, match="user token 0 has 3 movies, not 4"):
         truncate(sequences, np.array([4, 1]))
-    with pytest.raises(ValueError, match="one entry per user"):
+    with pytest.raises(ValueError, match="one length per user"):
         truncate(sequences, np.array([1]))
 
 
