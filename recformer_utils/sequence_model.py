@@ -389,7 +389,13 @@ def sequence_task(
         return gradient_step(value, model, optimizer, trainer.max_gradient_norm)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        return validation_metrics(history_scores(model, device), sequences, split.validation)
+        score = history_scores(model, device)
+
+        def ask(sequences: Sequences, questions: Questions) -> tuple[torch.Tensor, torch.Tensor]:
+            logits = score(sequences, questions)
+            return F.cross_entropy(logits, torch.from_numpy(questions.targets).long()), logits
+
+        return validation_metrics(ask, sequences, split.validation)
 
     return Task(
         model=model, batches=batches, steps_per_epoch=len(batches(1)), step=step,

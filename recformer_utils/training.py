@@ -5,99 +5,33 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
+from recformer_utils.evaluation import evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens_transformer import (
     MovieLensTransformer,
     MovieLensTransformerConfig,
     init_weights,
 )
-from recformer_utils.runs import (
-    CheckpointError,
-    ConfigError,
-    RunConfig,
-    RunFolder,
-    TrainerConfig,
-    choose_device,
-    fast_matrix_products,
-    load_checkpoint,
-    load_config,
-    load_weights,
-    multiplies_bfloat16,
-    own_folder,
-    parse_config,
-)
-from recformer_utils.sequences import (
-    Batch,
-    MovieLensSequenceDataset,
-    Questions,
-    Sequences,
-    last_windows,
-)
+from recformer_utils.runs import CheckpointError as CheckpointError  # "as": for the notebooks
+from recformer_utils.runs import ConfigError as ConfigError
+from recformer_utils.runs import RunFolder, TrainingResult, fast_matrix_products, use_bfloat16
+from recformer_utils.runs import TrainerConfig as TrainerConfig
+from recformer_utils.runs import choose_device as choose_device
+from recformer_utils.runs import load_checkpoint as load_checkpoint
+from recformer_utils.runs import load_config as load_config
+from recformer_utils.runs import load_weights as load_weights
+from recformer_utils.runs import own_folder as own_folder
+from recformer_utils.runs import parse_config as parse_config
+from recformer_utils.sequences import MovieLensSequenceDataset, Questions, Sequences, last_windows
 from recformer_utils.transformer import TransformerConfig
 
-# fmt: off
-__all__ = [  # noqa: RUF022  (the last line: what notebooks take from runs/)
-    "Task", "TrainingResult", "epoch_seed", "fit", "get_dataset", "get_model_config",
-    "gradient_step", "learning_rate_factor", "make_optimizer", "run_model_training", "train_step",
-    "validation_metrics", "validation_step", "window_task",
-    "CheckpointError", "ConfigError", "TrainerConfig", "choose_device", "load_checkpoint",
-    "load_config", "load_weights", "own_folder", "parse_config",
-]
-# fmt: on
 Penalty = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-ONE_CYCLE_RISE = 0.3  # share of the steps on the way up
-ONE_CYCLE_START = 1 / 25  # of the peak, at the first step
-
-
-def train_step(
-    movie_ids: torch.Tensor,
-    user_ids: torch.Tensor,
-    movie_targets: torch.Tensor,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    criterion: nn.Module,
-    device: torch.device,
-    mixed_precision: bool = False,
-    penalty: Penalty | None = None,
-    max_gradient_norm: float | None = None,
-) -> torch.Tensor:
-    """One step of gradient descent on one batch.
-
-    Args:
-        movie_ids: movie tokens, int (batch, window).
-        user_ids: user tokens, int (batch,).
-        movie_targets: movie tokens, int (batch,).
-        model: changed in place.
-        optimizer: holds the model's parameters.
-        criterion: loss from logits (batch, vocab_size) and targets int64 (batch,).
-        device: where the model is.
-        mixed_precision: compute in bfloat16 where that is safe.
-        penalty: added to the loss, from logits and movie tokens (batch, window).
-        max_gradient_norm: a longer gradient, over all parameters, is cut to this length.
-
-    Returns:
-        The loss before the step, float (), detached. It stays on the device: asking for its value
-        after every step would make the GPU wait.
-    """
-    movie_ids, user_ids, movie_targets = (
-        tensor.to(device, non_blocking=True) for tensor in (movie_ids, user_ids, movie_targets)
-    )
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
-        logits = model(movie_ids, user_ids)  # (batch, vocab_size)
-        loss = criterion(logits, movie_targets.long())
-        if penalty is not None:
-            loss = loss + penalty(logits, movie_ids)
-    return gradient_step(loss, model, optimizer, max_gradient_norm)
 
 
 def gradient_step(
@@ -115,6 +49,42 @@ def gradient_step(
     return loss.detach()
 
 
+def train_step(
+    movie_ids: torch.Tensor,
+    user_ids: torch.Tensor,
+    movie_targets: torch.Tensor,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    criterion: nn.Module,
+    device: torch.device,
+    mixed_precision: bool = False,
+    penalty: Penalty | None = None,
+    max_gradient_norm: float | None = None,
+) -> torch.Tensor:
+    """One step of gradient descent on one batch; returns the loss before it, float (), detached.
+
+    The loss stays on the device: asking for its value after every step would make a GPU wait.
+
+    Args:
+        movie_ids, user_ids, movie_targets: tokens, int (batch, window), (batch,) and (batch,).
+        model, optimizer: changed in place.
+        criterion: loss from logits (batch, vocab_size) and targets int64 (batch,).
+        device: where the model is.
+        mixed_precision: compute in bfloat16 where that is safe.
+        penalty: added to the loss, from logits and movie tokens (batch, window).
+        max_gradient_norm: a longer gradient, over all parameters, is cut to this length.
+    """
+    movie_ids, user_ids, movie_targets = (
+        tensor.to(device, non_blocking=True) for tensor in (movie_ids, user_ids, movie_targets)
+    )
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
+        logits = model(movie_ids, user_ids)  # (batch, vocab_size)
+        loss = criterion(logits, movie_targets.long())
+        if penalty is not None:
+            loss = loss + penalty(logits, movie_ids)
+    return gradient_step(loss, model, optimizer, max_gradient_norm)
+
+
 def validation_step(
     movie_ids: torch.Tensor,
     user_ids: torch.Tensor,
@@ -122,51 +92,49 @@ def validation_step(
     model: nn.Module,
     criterion: nn.Module,
     device: torch.device,
-) -> torch.Tensor:
-    """The loss on one batch, float (), nothing changed; arguments as in train_step."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss on one batch, float (), and the logits, (batch, vocab_size); nothing is changed."""
     movie_ids, user_ids, movie_targets = (
         tensor.to(device, non_blocking=True) for tensor in (movie_ids, user_ids, movie_targets)
     )
     with torch.no_grad():
-        return criterion(model(movie_ids, user_ids), movie_targets.long())
+        logits = model(movie_ids, user_ids)
+        return criterion(logits, movie_targets.long()), logits
 
 
 def validation_metrics(
-    score: ScoreFunction, sequences: Sequences, questions: Questions
+    step: Callable[[Sequences, Questions], tuple[torch.Tensor, torch.Tensor]],
+    sequences: Sequences,
+    questions: Questions,
 ) -> dict[str, float]:
-    """Cross-entropy (``validation_loss``), ``HR@10`` and ``NDCG@10``, each question scored once."""
+    """Mean loss and ranking of all questions, each scored once by ``step``: loss and logits."""
     losses = []
 
-    def watched(sequences: Sequences, questions: Questions) -> torch.Tensor:
-        logits, targets = score(sequences, questions), torch.as_tensor(questions.targets).long()
-        losses.append(F.cross_entropy(logits, targets, reduction="sum").item())
-        return logits
+    def score(sequences: Sequences, asked: Questions) -> torch.Tensor:
+        loss, logits = step(sequences, asked)
+        losses.append(loss.item() * len(asked.targets))
+        return logits.float().cpu()
 
-    metrics = metrics_from_ranks(evaluate_ranking(watched, sequences, questions))
+    metrics = metrics_from_ranks(evaluate_ranking(score, sequences, questions))
     loss = sum(losses) / len(questions.targets)
     return {"validation_loss": loss, "HR@10": metrics.hit_rate, "NDCG@10": metrics.ndcg}
 
 
 def learning_rate_factor(trainer: TrainerConfig, step: int, steps_per_epoch: int) -> float:
-    """What the starting learning rate is multiplied by at a step, in [0, 1].
+    """What the starting learning rate is multiplied by at a step (from 0), in [0, 1].
 
-    Args:
-        trainer: ``schedule`` decides. ``"exponential"`` falls by ``learning_rate_decay`` after each
-            epoch (1.0: constant); ``"cosine"`` rises in a line over ``warmup_fraction`` of all
-            steps and falls along half a cosine to 0; ``"one-cycle"`` rises and falls along cosines.
-        step: steps done so far, from 0.
-        steps_per_epoch: batches an epoch.
-
-    Sources: cosine, Loshchilov and Hutter, SGDR, 2017; warm-up, Goyal et al., Accurate, Large
-    Minibatch SGD, 2017; one-cycle, Smith and Topin, Super-Convergence, 2018.
+    Schedules: ``"exponential"`` falls by ``learning_rate_decay`` after each epoch (1.0: constant);
+    ``"cosine"`` rises in a line over ``warmup_fraction`` of all steps and falls along half a cosine
+    to 0 (Loshchilov and Hutter, SGDR, 2017; warm-up: Goyal et al., 2017); ``"one-cycle"`` rises and
+    falls along cosines (Smith and Topin, Super-Convergence, 2018).
     """
     if trainer.schedule == "exponential":
         return trainer.learning_rate_decay ** (step // steps_per_epoch)
     steps = trainer.num_epochs * steps_per_epoch
     if trainer.schedule == "one-cycle":
-        rise = ONE_CYCLE_RISE * steps
+        rise = 0.3 * steps  # the first step has a 25th of the peak
         if step < rise:
-            return 1 - (1 - ONE_CYCLE_START) * (1 + math.cos(math.pi * step / rise)) / 2
+            return 1 - (1 - 1 / 25) * (1 + math.cos(math.pi * step / rise)) / 2
     else:
         rise = trainer.warmup_fraction * steps
         if step < rise:
@@ -178,21 +146,12 @@ def learning_rate_factor(trainer: TrainerConfig, step: int, steps_per_epoch: int
 def make_optimizer(
     model: nn.Module, trainer: TrainerConfig, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Adam with decoupled weight decay, biases and layer norms spared, and its schedule.
-
-    Source: AdamW, Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019.
-    """
+    """AdamW (Loshchilov and Hutter, 2019), biases and layer norms without decay, and its schedule."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": trainer.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        trainer.starting_learning_rate,
-        betas=(0.9, trainer.adam_beta2),
-        fused=True,
-    )
+    groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    rate, decay, beta2 = trainer.starting_learning_rate, trainer.weight_decay, trainer.adam_beta2
+    optimizer = torch.optim.AdamW(groups, rate, (0.9, beta2), weight_decay=decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_factor(trainer, step, steps_per_epoch)
     )
@@ -201,43 +160,15 @@ def make_optimizer(
 
 @dataclass(kw_only=True)
 class Task:
-    """What the loop needs to know of a model and its data.
+    """What the loop needs to know of a model and its data."""
 
-    Attributes:
-        model: on the device where it is trained.
-        batches: the shuffled batches of an epoch (from 1), the same ones whenever it is asked.
-        steps_per_epoch: how many there are.
-        step: takes the model (compiled or not), a batch, the optimizer and whether to use mixed
-            precision; returns the loss before the step, float (), on the device.
-        validate: takes the model; returns what `validation_metrics` returns.
-        shape: settings beside TrainerConfig that decide the numbers of a run, flat; a checkpoint
-            with other ones is refused.
-    """
-
-    model: nn.Module
-    batches: Callable[[int], Iterable[Any]]
-    steps_per_epoch: int
+    model: nn.Module  # on the device where it is trained
+    batches: Callable[[int], Iterable[Any]]  # of an epoch (from 1), shuffled, always the same
+    steps_per_epoch: int  # how many batches there are
     step: Callable[[nn.Module, Any, torch.optim.Optimizer, bool], torch.Tensor]
-    validate: Callable[[nn.Module], dict[str, float]]
-    shape: dict[str, Any]
-
-
-@dataclass(kw_only=True)
-class TrainingResult:
-    """What a training run leaves behind.
-
-    Attributes:
-        history: one row an epoch, from 1, with columns epoch, learning_rate, train_loss (mean over
-            batches, while the weights still move), seconds, validation_loss, HR@10, NDCG@10.
-        best_epoch: the epoch with the lowest validation loss (or highest NDCG@10: keep_best).
-        model_file: its weights.
-        model: the model after the last epoch, on the device.
-    """
-
-    history: pd.DataFrame
-    best_epoch: int
-    model_file: Path
-    model: nn.Module
+    # one step with model (compiled or not), batch, optimizer, bfloat16; the loss before it, float ()
+    validate: Callable[[nn.Module], dict[str, float]]  # what `validation_metrics` returns
+    shape: dict[str, Any]  # what else decides the numbers: a checkpoint with another is refused
 
 
 def epoch_seed(trainer: TrainerConfig, epoch: int) -> int:
@@ -254,50 +185,41 @@ def fit(
     """Trains a task's model as the trainer's settings say; see `run_model_training`."""
     optimizer, scheduler = make_optimizer(task.model, trainer, task.steps_per_epoch)
     model = torch.compile(task.model) if trainer.compile else task.model
-    mixed = trainer.mixed_precision and multiplies_bfloat16(device)
-    with (
-        RunFolder(trainer, task.shape, task.model, optimizer, scheduler) as run,
-        fast_matrix_products(not mixed),
-    ):
+    bfloat16 = use_bfloat16(trainer.mixed_precision, device)
+    run = RunFolder(trainer, task.shape, task.model, optimizer, scheduler)
+    with run, fast_matrix_products(not bfloat16):
         for epoch in range(len(run.history) + 1, trainer.num_epochs + 1):
             if run.out_of_patience:
                 break
             row = {"epoch": epoch, "learning_rate": scheduler.get_last_lr()[0]}
             started, losses = time.perf_counter(), []
-            model.train()
-            torch.manual_seed(epoch_seed(trainer, epoch))  # dropout, the same after a resume
             name, steps = f"epoch {epoch}/{trainer.num_epochs}", task.steps_per_epoch
-            for batch in tqdm(task.batches(epoch), name, steps, disable=not trainer.progress):
-                losses.append(task.step(model, batch, optimizer, mixed))
+            torch.manual_seed(epoch_seed(trainer, epoch))  # dropout, the same after a resume
+            bar = tqdm(task.batches(epoch), name, steps, disable=not trainer.progress)
+            model.train()
+            for batch in bar:
+                losses.append(task.step(model, batch, optimizer, bfloat16))
                 scheduler.step()
-                if len(losses) % 100 == 0 or len(losses) == steps:  # to look makes a GPU wait
-                    run.require_finite_losses(losses, epoch, task.batches(epoch))
-            row["train_loss"] = torch.stack(losses).mean().item()
+                if len(losses) % 100 == 0 or len(losses) == steps:  # to read makes a GPU wait
+                    row["train_loss"] = run.mean_loss(losses, epoch, task.batches)
+                    bar.set_postfix_str(f"loss {row['train_loss']:.3f}", refresh=False)
             row["seconds"] = time.perf_counter() - started
-            row |= task.validate(task.model)
-            run.keep(row)
+            model.eval()
+            run.keep(row | task.validate(task.model))
             if on_epoch is not None:
                 on_epoch(epoch, task.model)
             run.save_checkpoint()
-    return TrainingResult(
-        history=pd.DataFrame(run.history),
-        best_epoch=run.best_epoch,
-        model_file=run.model_file,
-        model=task.model,
-    )
+    return run.result()
 
 
-def get_dataset(
-    config: dict[str, Any] | RunConfig, is_validation: bool = False
-) -> MovieLensSequenceDataset:
+def get_dataset(config: dict, is_validation: bool = False) -> MovieLensSequenceDataset:
     """The training or the validation windows that a configuration asks for."""
-    config = config if isinstance(config, RunConfig) else parse_config(config)
-    trainer = config.trainer_config
+    run = parse_config(config)
+    trainer = run.trainer_config
+    files = (f"{trainer.data_dir}/{name}.dat" for name in ("movies", "users", "ratings"))
     return MovieLensSequenceDataset(
-        movies_file=f"{trainer.data_dir}/movies.dat",
-        users_file=f"{trainer.data_dir}/users.dat",
-        ratings_file=f"{trainer.data_dir}/ratings.dat",
-        sequence_length=config.movie_transformer_config.context_window_size,
+        *files,
+        sequence_length=run.movie_transformer_config.context_window_size,
         is_validation=is_validation,
         validation_fraction=trainer.validation_fraction,
         split=trainer.split,
@@ -305,61 +227,50 @@ def get_dataset(
     )
 
 
-def get_model_config(
-    config: dict[str, Any] | RunConfig, dataset: MovieLensSequenceDataset
-) -> MovieLensTransformerConfig:
+def get_model_config(config: dict, dataset: MovieLensSequenceDataset) -> MovieLensTransformerConfig:
     """The model's shape: the configuration's, with the data set's users and vocabulary."""
-    config = config if isinstance(config, RunConfig) else parse_config(config)
-    shape = dataclasses.asdict(config.movie_transformer_config)
+    run, metadata = parse_config(config), dataset.metadata
+    shape = dataclasses.asdict(run.movie_transformer_config)
     return MovieLensTransformerConfig(
-        movie_transformer_config=TransformerConfig(vocab_size=dataset.metadata.vocab_size, **shape),
-        user_embedding_dimension=config.user_embedding_dimension,
-        num_users=dataset.metadata.num_users,
-        interaction_mlp_hidden_sizes=config.interaction_mlp_hidden_sizes,
+        movie_transformer_config=TransformerConfig(vocab_size=metadata.vocab_size, **shape),
+        user_embedding_dimension=run.user_embedding_dimension,
+        num_users=metadata.num_users,
+        interaction_mlp_hidden_sizes=run.interaction_mlp_hidden_sizes,
     )
 
 
-def window_task(run: RunConfig, device: torch.device, penalty: Penalty | None = None) -> Task:
+def window_task(config: dict, device: torch.device, penalty: Penalty | None = None) -> Task:
     """The post's task: a model of windows, its batches, its step and its validation."""
-    trainer, training = run.trainer_config, get_dataset(run)
+    trainer, training = parse_config(config).trainer_config, get_dataset(config)
     validation, metadata = training.part(is_validation=True), training.metadata
-    window = run.movie_transformer_config.context_window_size
     # The end token is not a movie, so it is excluded from the loss and from the questions.
     criterion = nn.CrossEntropyLoss(ignore_index=metadata.end_token)
     torch.manual_seed(trainer.seed)
-    model = MovieLensTransformer(get_model_config(run, training))
+    model = MovieLensTransformer(get_model_config(config, training))
     init_weights(model)
 
-    def batches(epoch: int) -> DataLoader:
+    def batches(epoch):
         generator = torch.Generator().manual_seed(epoch_seed(trainer, epoch))
-        size, pinned = trainer.batch_size, device.type == "cuda"
-        return DataLoader(
-            training, size, shuffle=True, generator=generator, pin_memory=pinned,
-            collate_fn=training.collate,
-        )  # fmt: skip
+        options = {"collate_fn": training.collate, "pin_memory": device.type == "cuda"}
+        size = trainer.batch_size
+        return DataLoader(training, size, shuffle=True, generator=generator, **options)
 
-    def step(model: nn.Module, batch: Batch, optimizer, mixed: bool) -> torch.Tensor:
+    def step(model, batch, optimizer, bfloat16):
         movies, _, users, targets, _ = batch
-        return train_step(
-            movies, users, targets, model, optimizer, criterion, device, mixed, penalty,
-            trainer.max_gradient_norm,
-        )  # fmt: skip
+        options = (bfloat16, penalty, trainer.max_gradient_norm)
+        return train_step(movies, users, targets, model, optimizer, criterion, device, *options)
 
-    def validate(model: nn.Module) -> dict[str, float]:
-        def score(sequences: Sequences, asked: Questions) -> torch.Tensor:
+    def validate(model):
+        def ask(sequences, asked):
+            window = model.config.movie_transformer_config.context_window_size
             movies = last_windows(sequences, asked, window, metadata.start_token)
-            with torch.no_grad():
-                return (
-                    model(movies.to(device), torch.from_numpy(asked.users).to(device)).float().cpu()
-                )
+            users, targets = torch.from_numpy(asked.users), torch.from_numpy(asked.targets)
+            return validation_step(movies, users, targets, model, criterion, device)
 
-        model.eval()
-        return validation_metrics(score, validation.sequences, validation.questions)
+        return validation_metrics(ask, validation.sequences, validation.questions)
 
-    shape = dataclasses.asdict(run.movie_transformer_config) | {
-        "user_embedding_dimension": run.user_embedding_dimension,
-        "interaction_mlp_hidden_sizes": run.interaction_mlp_hidden_sizes,
-    }
+    shape = dataclasses.asdict(model.config)
+    shape |= shape.pop("movie_transformer_config")
     return Task(
         model=model.to(device), batches=batches, steps_per_epoch=len(batches(1)), step=step,
         validate=validate, shape=shape,
@@ -367,32 +278,23 @@ def window_task(run: RunConfig, device: torch.device, penalty: Penalty | None = 
 
 
 def run_model_training(
-    config: dict[str, Any],
+    config: dict,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
     penalty: Penalty | None = None,
 ) -> TrainingResult:
-    """Trains a model as the configuration says, and keeps the best weights on validation.
+    """Trains a model as the configuration says.
 
-    After every epoch, model_dir holds ``model.pth`` (the best weights so far, by ``keep_best``)
-    and ``checkpoint.pth`` (everything needed to go on); ``run.json`` says with which seed,
-    versions, data and commit. A run that was killed and is started again goes on after its last
-    whole epoch and, on a CPU, ends with the very same numbers.
+    model_dir then holds ``model.pth`` (the best weights by ``keep_best``), ``checkpoint.pth`` (to
+    go on from) and ``run.json`` (seed, versions, data, commit). A run that was killed and is started
+    again goes on after its last whole epoch and, on a CPU, ends with the very same numbers.
 
     Args:
         config: as `load_config` returns it.
-        on_epoch: called with the number of each finished epoch and the model, before the
-            checkpoint is written: after a kill in between, once more.
-        penalty: added to the training loss, as in `train_step`; no part of the configuration, so
-            give a run with another penalty a folder of its own.
+        on_epoch: called after each epoch with its number and the model; the checkpoint comes after.
+        penalty: as in `train_step`; not part of the configuration, so give it its own model_dir.
 
-    Raises:
-        ConfigError: the configuration is not understood.
-        CheckpointError: there is a checkpoint of a run with another configuration or other data.
-        FloatingPointError: the loss became infinite or not a number; names epoch and step, and
-            the file with the batch.
-        InUseError: another training is running in model_dir.
-        NotWrittenError: the disk is full or may not be written to; earlier files are intact.
+    Raises ConfigError, CheckpointError, FloatingPointError, InUseError or NotWrittenError.
     """
-    run = parse_config(config)
-    device = choose_device(run.trainer_config.device)
-    return fit(window_task(run, device, penalty), run.trainer_config, device, on_epoch)
+    trainer = parse_config(config).trainer_config
+    device = choose_device(trainer.device)
+    return fit(window_task(config, device, penalty), trainer, device, on_epoch)

@@ -67,7 +67,7 @@ def test_unfinished_files_are_cleared_by_the_next_who_works_there(tmp_path):
         left = sorted(path.name for path in tmp_path.rglob("*"))
         assert left == [".lock", "more", "notes.part"]
         with (
-            pytest.raises(InUseError, match="a test is at work there already"),
+            pytest.raises(InUseError, match="a test is already running in this folder"),
             exclusive(tmp_path, "a test"),
         ):
             pass

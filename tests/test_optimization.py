@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from recformer_utils import loop, optimization
 from recformer_utils.losses import repetition_mass, repetition_share
-from recformer_utils.runs.config import TrainerConfig
+from recformer_utils.runs.precision import multiplies_bfloat16
 from recformer_utils.training import (
-    gradient_step,
+    TrainerConfig,
     learning_rate_factor,
     make_optimizer,
     train_step,
@@ -21,9 +20,8 @@ from recformer_utils.training import (
 STEPS_PER_EPOCH = 50
 CPU = torch.device("cpu")
 PLAIN = TrainerConfig(
-    data_dir="", model_dir="", tensorboard_dir="", batch_size=8, starting_learning_rate=0.1,
-    num_epochs=8,
-)  # fmt: skip
+    model_dir="", tensorboard_dir="", batch_size=8, starting_learning_rate=0.1, num_epochs=8
+)
 
 
 def factors(**changes):
@@ -144,54 +142,9 @@ def test_a_long_gradient_is_cut_to_its_length():
     assert torch.allclose(cut / cut.norm(), free / free.norm(), atol=1e-5)
 
 
-def loss_kinds(monkeypatch, has_bfloat16):
-    """The types in which the products of a step in mixed precision are computed."""
-    monkeypatch.setattr(optimization, "multiplies_bfloat16", lambda device: has_bfloat16)
-    torch.manual_seed(0)
-    model, kinds = nn.Linear(4, 2), []
-    model.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    batch = torch.randn(3, 4)
-    gradient_step(lambda: model(batch).float().sum(), model, optimizer, CPU, mixed_precision=True)
-    return kinds
-
-
-def test_without_instructions_for_bfloat16_a_step_stays_in_float32(monkeypatch):
-    """PyTorch would take a plain loop instead, fifty times slower than float32."""
-    assert loss_kinds(monkeypatch, has_bfloat16=True) == [torch.bfloat16]
-    assert loss_kinds(monkeypatch, has_bfloat16=False) == [torch.float32]
-
-
-@pytest.mark.parametrize("has_bfloat16", [True, False])
-def test_a_training_says_that_it_falls_back_to_float32(tmp_path, monkeypatch, capsys, has_bfloat16):
-    for module in (optimization, loop):
-        monkeypatch.setattr(module, "multiplies_bfloat16", lambda device: has_bfloat16)
-    model, kinds = nn.Linear(4, 2), set()
-    model.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
-    trainer = dataclasses.replace(
-        PLAIN, model_dir=str(tmp_path), tensorboard_dir=str(tmp_path / "log"), num_epochs=1,
-        mixed_precision=True, progress=False,
-    )  # fmt: skip
-
-    def step(model, batch, optimizer):
-        return gradient_step(
-            lambda: model(batch).float().square().mean(), model, optimizer, CPU,
-            trainer.mixed_precision,
-        )  # fmt: skip
-
-    task = loop.Task(
-        model, lambda epoch: [torch.randn(3, 4)] * 2, 2, step,
-        lambda model: {"validation_loss": 1.0, "HR@10": 0.0, "NDCG@10": 0.0}, {},
-    )  # fmt: skip
-    loop.fit(task, trainer, CPU)
-    said = "this cpu has no instructions for bfloat16: training in float32"
-    assert (said in capsys.readouterr().out) == (not has_bfloat16)
-    assert kinds == {torch.bfloat16 if has_bfloat16 else torch.float32}
-
-
 def test_what_counts_as_instructions_for_bfloat16_is_fast_enough():
     """If a CPU is said to have them, a product in bfloat16 is no plain loop."""
-    if not optimization.multiplies_bfloat16(CPU):
+    if not multiplies_bfloat16(CPU):
         pytest.skip("this CPU has no instructions for bfloat16")
     a = torch.randn(512, 512)
 

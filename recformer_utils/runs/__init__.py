@@ -15,8 +15,8 @@ from recformer_utils.runs.config import (
     parse_config,
 )
 from recformer_utils.runs.files import own_folder
-from recformer_utils.runs.folder import RunFolder
-from recformer_utils.runs.precision import choose_device, fast_matrix_products, multiplies_bfloat16
+from recformer_utils.runs.folder import RunFolder, TrainingResult
+from recformer_utils.runs.precision import choose_device, fast_matrix_products, use_bfloat16
 
 __all__ = [
     "CheckpointError",
@@ -24,14 +24,15 @@ __all__ = [
     "RunConfig",
     "RunFolder",
     "TrainerConfig",
+    "TrainingResult",
     "choose_device",
     "fast_matrix_products",
     "load_checkpoint",
     "load_config",
     "load_state",
     "load_weights",
-    "multiplies_bfloat16",
     "own_folder",
     "parse_config",
     "save_atomically",
+    "use_bfloat16",
 ]

@@ -98,7 +98,7 @@ def parse_config(config: dict[str, Any], source: str = "configuration") -> RunCo
         raise ConfigError(f"{source}: expected keys and values, found {type(config).__name__}")
     _check_keys(config, RunConfig, source, "")
     try:
-        return dacite.from_dict(
+        run = dacite.from_dict(
             RunConfig, config, config=dacite.Config(strict=True, type_hooks={float: _as_float})
         )
     except dacite.WrongTypeError as error:
@@ -112,6 +112,9 @@ def parse_config(config: dict[str, Any], source: str = "configuration") -> RunCo
         raise ConfigError(f"{source}: the key {error.field_path} is missing") from error
     except Exception as error:  # dacite lets through what list({}) or float(10**400) raises
         raise ConfigError(f"{source}: a value does not fit: {error}") from error
+    if run.trainer_config.data_dir is None:
+        raise ConfigError(f"{source}: the key trainer_config.data_dir is missing")
+    return run
 
 
 def _as_float(value: Any) -> Any:

@@ -1,10 +1,14 @@
 """The folder of a training run: what it resumes from, and what each epoch leaves there."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
@@ -24,10 +28,31 @@ NOT_PART_OF_THE_RUN = {
     "model_dir", "tensorboard_dir", "data_dir", "num_epochs", "patience", "device", "compile",
     "resume", "progress",
 }  # fmt: skip
+COLUMNS = [
+    "epoch", "learning_rate", "train_loss", "seconds", "validation_loss", "HR@10", "NDCG@10",
+]  # fmt: skip
 CURVES = {  # column of the history -> name in TensorBoard
     "train_loss": "loss/train", "validation_loss": "loss/validation",
     "learning_rate": "learning_rate", "HR@10": "validation/HR@10", "NDCG@10": "validation/NDCG@10",
 }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class TrainingResult:
+    """What a training run leaves behind.
+
+    Attributes:
+        history: one row an epoch, from 1, with columns epoch, learning_rate, train_loss (mean over
+            batches, while the weights still move), seconds, validation_loss, HR@10, NDCG@10.
+        best_epoch: the epoch with the lowest validation loss (or highest NDCG@10: keep_best).
+        model_file: its weights.
+        model: the model after the last epoch, on the device.
+    """
+
+    history: pd.DataFrame
+    best_epoch: int
+    model_file: Path
+    model: nn.Module
 
 
 class RunFolder:
@@ -111,34 +136,46 @@ class RunFolder:
                 self.writer.add_scalar(name, row[column], row["epoch"])
             self.writer.flush()
 
+    def result(self) -> TrainingResult:
+        """What the run leaves behind."""
+        return TrainingResult(
+            history=pd.DataFrame(self.history, columns=COLUMNS),
+            best_epoch=self.best_epoch,
+            model_file=self.model_file,
+            model=self.state[0],
+        )
+
     def save_checkpoint(self) -> None:
         """Comes last in an epoch: whatever a kill leaves out before it is done once more."""
         save_training_state(self.checkpoint, self.identity, *self.state, self.history)
 
-    def require_finite_losses(self, losses: list[torch.Tensor], epoch: int, batches: Any) -> None:
-        """Stops at the first loss that is not a finite number, and keeps its batch.
+    def mean_loss(
+        self, losses: list[torch.Tensor], epoch: int, batches: Callable[[int], Iterable[Any]]
+    ) -> float:
+        """The mean of the losses of an epoch's steps so far, float () each.
 
         Args:
-            losses: of the steps of this epoch so far, float () each.
+            losses: of the steps so far.
             epoch: from 1.
-            batches: the epoch's batches once more, in the same order.
-        """
-        finite = torch.isfinite(torch.stack(losses)).tolist()
-        if all(finite):
-            return
-        step = finite.index(False) + 1
-        batch = next(batch for number, batch in enumerate(batches, start=1) if number == step)
-        path = self.folder / "bad_batch.pth"
-        save_atomically(batch._asdict() if hasattr(batch, "_asdict") else batch, path)
-        self._stop(f"the loss is not finite in epoch {epoch}, step {step}. Its batch is in {path}")
+            batches: makes the batches of an epoch again, in the same order.
 
-    def require_finite_weights(self, epoch: int) -> None:
-        """The last step may have broken what no loss has seen; such weights are never stored."""
-        parameters = self.state[0].named_parameters()
-        broken = [name for name, p in parameters if not torch.isfinite(p).all()]
-        if broken:
-            names = ", ".join(broken[:3])
-            self._stop(f"the last step of epoch {epoch} left weights that are not finite: {names}")
+        Raises:
+            FloatingPointError: a loss is not finite (its batch is kept in a file), or the last
+                step left such weights.
+        """
+        together = torch.stack(losses)
+        finite = torch.isfinite(together).tolist()
+        if not all(finite):
+            step, path = finite.index(False), self.folder / "bad_batch.pth"
+            batch = next(itertools.islice(batches(epoch), step, None))
+            save_atomically(batch._asdict(), path)
+            self._stop(
+                f"the loss is not finite in epoch {epoch}, step {step + 1}. Its batch is in {path}"
+            )
+        for name, parameter in self.state[0].named_parameters():
+            if not torch.isfinite(parameter).all():
+                self._stop(f"step {len(losses)} of epoch {epoch} left {name} not finite")
+        return together.mean().item()
 
     def _stop(self, reason: str) -> NoReturn:
         kept = "this run has kept no weights yet"

@@ -54,3 +54,10 @@ def choose_device(name: str = "auto") -> torch.device:
     if not available.get(torch.device(name).type, True):
         raise ValueError(f"device {name!r} was asked for, but PyTorch finds none here: use 'auto'")
     return torch.device(name)
+
+
+def use_bfloat16(wanted: bool, device: torch.device) -> bool:
+    """Whether to compute in mixed precision; says so where it is wanted and not possible."""
+    if wanted and not multiplies_bfloat16(device):
+        print(f"this {device.type} has no instructions for bfloat16: training in float32")
+    return wanted and multiplies_bfloat16(device)
