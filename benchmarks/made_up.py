@@ -1,14 +1,17 @@
-"""Users by the million who follow the law of the embedded sample, drawn in blocks."""
+"""Made-up data of any size: users by the law of the embedded sample, a large CSV, item vectors."""
 
 import runpy
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from tools.common import REPOSITORY
 
 MAKE_SAMPLE = REPOSITORY / "data/make_sample.py"
 BLOCK = 250  # users at a time: what they need stays in the caches
+ROWS, USERS, MOVIES = 32_000_204, 200_948, 87_585  # of MovieLens-32M
 
 
 class ManyUsers:
@@ -70,7 +73,7 @@ class ManyUsers:
         lengths = lengths.astype(np.int64).clip(max=100)
         firsts = np.cumsum(lengths) - lengths  # where each user's movies begin
         movies = np.empty(lengths.sum(), dtype=np.int16)
-        order = np.argsort(-lengths, kind="stable")  # users of like length share a block
+        order = np.argsort(-lengths, kind="stable")  # users of similar length share a block
         for start in range(0, users, BLOCK):
             block = order[start : start + BLOCK]
             own = self.own(self.tastes(len(block), generator))
@@ -85,3 +88,55 @@ class ManyUsers:
                 own[torch.arange(active), movie] = 0
                 recent = torch.cat([movie[None], recent[:-1, :active]])
         return movies, lengths
+
+
+def write_csv(folder: Path, rows: int) -> None:
+    """movies.csv and ratings.csv with that many ratings, in the form of MovieLens-32M."""
+    generator = np.random.default_rng(0)
+    users, movies = max(1, rows * USERS // ROWS), MOVIES
+    with (folder / "movies.csv").open("w", encoding="utf-8") as file:
+        file.write("movieId,title,genres\n")
+        ids = np.sort(generator.choice(np.arange(1, 292_758), movies, replace=False))
+        file.writelines(f'{i},"Movie, The {i} (1999)",Drama|Comedy\n' for i in ids.tolist())
+    counts = np.diff(np.linspace(0, rows, users + 1).astype(int))
+    with (folder / "ratings.csv").open("w", encoding="utf-8") as file:
+        file.write("userId,movieId,rating,timestamp\n")
+        for start in range(0, users, 2_000):
+            some = counts[start : start + 2_000]
+            user = np.repeat(np.arange(start, start + len(some)) + 1, some)
+            within = np.arange(len(user)) - np.repeat(np.cumsum(some) - some, some)
+            first = generator.integers(movies, size=len(some)).repeat(some)
+            # One step of 97 after the other through the catalogue: no user has a movie twice.
+            movie = ids[(first + 97 * within) % movies]
+            frame = pd.DataFrame(
+                {
+                    "user": user,
+                    "movie": movie,
+                    "rating": generator.integers(1, 11, len(user)) / 2,
+                    "time": generator.integers(789_652_004, 1_697_164_147, len(user)),
+                }
+            )
+            frame.to_csv(file, index=False, header=False)
+
+
+def item_vectors(
+    items: int, queries: int, width: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors in clusters of a hundred, and queries between two of them each.
+
+    The directions differ in strength, from 1 to 0.2, as those of the series' trained embeddings do.
+
+    Returns:
+        float32 (items, width) and float32 (queries, width).
+    """
+    generator = np.random.default_rng(seed)
+    strength = np.linspace(1, 0.2, width, dtype=np.float32)
+
+    def draw(count: int) -> np.ndarray:
+        return strength * generator.standard_normal((count, width), dtype=np.float32)
+
+    centres = draw(max(10, items // 100))
+    vectors = centres[generator.integers(len(centres), size=items)] + 0.7 * draw(items)
+    pairs = generator.integers(items, size=(queries, 2))
+    between = vectors[pairs].sum(axis=1) + draw(queries)
+    return tuple(v / np.linalg.norm(v, axis=1, keepdims=True) for v in (vectors, between))
