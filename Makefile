@@ -102,7 +102,7 @@ publish: setup
 PEERS := benchmarks/.peers
 bench: setup $(PEERS)/rectools/.ready $(PEERS)/recbole/.ready
 	$(BIN)/python -m benchmarks.bench --data $(DATA)
-	$(BIN)/python -m benchmarks.memory --data $(DATA)
+	$(BIN)/python -m benchmarks.bench --memory --data $(DATA)
 	$(BIN)/python -m tools.series refresh
 
 $(PEERS)/%/.ready: benchmarks/peers/%.txt

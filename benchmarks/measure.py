@@ -20,7 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from recformer_utils.training import fast_matrix_products
+from recformer_utils.runs import fast_matrix_products
 from tools.common import REPOSITORY
 
 

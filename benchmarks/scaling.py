@@ -29,23 +29,23 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from benchmarks.made_up import ManyUsers, item_vectors, write_csv
+from benchmarks.made_up import CATALOGUE, item_vectors, random_histories, write_csv
 from benchmarks.measure import in_a_process, peak_mib, size_now_mib, timed, versions
 from recformer_utils.evaluation import evaluate_ranking
 from recformer_utils.losses import full_cross_entropy, sampled_loss
 from recformer_utils.movielens import load_movielens
-from recformer_utils.runs.files import replacing
+from recformer_utils.runs import fast_matrix_products
 from recformer_utils.sequence_model import (
     SequenceBatch,
     SequenceModel,
     SequenceModelConfig,
     history_scores,
     make_batch,
+    next_movie_loss,
     training_batches,
 )
 from recformer_utils.sequences import Sequences, leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
-from recformer_utils.training import fast_matrix_products
 from recformer_utils.transformer import TransformerConfig
 from tools.common import REPOSITORY, machine, write_json
 
@@ -120,13 +120,13 @@ def measure_history(point: dict[str, Any], repetitions: int) -> list[dict[str, A
     model = _sequence_model(point["length"], pair_gaps=point["attention"] != "plain")
     rows = STEP_POSITIONS // point["length"]
     batch = _batch(rows, point["length"])
-    model.loss(_batch(1, 2)).backward()
+    next_movie_loss(model, _batch(1, 2)).backward()
     model.zero_grad()
     before = size_now_mib()
 
     def step() -> None:
         model.zero_grad()
-        model.loss(batch).backward()
+        next_movie_loss(model, batch).backward()
 
     step()
     added = peak_mib() - before
@@ -136,7 +136,7 @@ def measure_history(point: dict[str, Any], repetitions: int) -> list[dict[str, A
 def _sequence_model(length: int, **options: bool) -> SequenceModel:
     torch.manual_seed(0)
     shape = TransformerConfig(
-        vocab_size=602, context_window_size=length, embedding_dimension=WIDTH, num_layers=2,
+        vocab_size=CATALOGUE + 2, context_window_size=length, embedding_dimension=WIDTH, num_layers=2,
         num_heads=2, dropout_embeddings=0.0, dropout_attention=0.0, dropout_residual=0.0,
     )  # fmt: skip
     return SequenceModel(SequenceModelConfig(transformer=shape, **options))
@@ -145,18 +145,18 @@ def _sequence_model(length: int, **options: bool) -> SequenceModel:
 def _batch(rows: int, length: int) -> SequenceBatch:
     size = rows * (length + 1)
     sequences = Sequences(
-        movie_tokens=np.random.default_rng(0).integers(600, size=size).astype(np.int32),
+        movie_tokens=np.random.default_rng(0).integers(CATALOGUE, size=size).astype(np.int32),
         ratings=np.full(size, 5, np.int8),
         timestamps=np.arange(size, dtype=np.int64) * 60,
         offsets=np.arange(rows + 1) * (length + 1),
     )
     lengths = np.full(rows, length)
-    return make_batch(sequences, np.zeros(rows, int), lengths, np.arange(rows), lengths)
+    return make_batch(sequences, np.zeros(rows, int), lengths, np.arange(rows), learn=True)
 
 
 def measure_users(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
-    """Users by the sample's law: put in order, cut into an epoch's batches, trained, evaluated."""
-    frame, metadata = _shuffled_log(*_many_users(point["users"]))
+    """Made-up users: put in order, cut into an epoch's batches, trained, evaluated."""
+    frame, metadata = _shuffled_log(point["users"])
     before = size_now_mib()
     sequences = order_by_time(frame, metadata)
     row = {**point, "interactions": len(frame), "ordering_mib": round(peak_mib() - before, 1)}
@@ -173,7 +173,7 @@ def measure_users(point: dict[str, Any], repetitions: int) -> list[dict[str, Any
         with fast_matrix_products():
             for batch in some:
                 model.zero_grad()
-                model.loss(batch).backward()
+                next_movie_loss(model, batch).backward()
 
     positions = sum(int(batch.lengths.sum()) for batch in some)
     row["positions_per_second"] = positions / timed(train, repetitions, budget=10)["seconds"]
@@ -187,38 +187,21 @@ def measure_users(point: dict[str, Any], repetitions: int) -> list[dict[str, Any
     return [row]
 
 
-def _many_users(users: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first so many of the users drawn, kept in build/ from one point to the next."""
-    BUILD.mkdir(exist_ok=True)
-    path = BUILD / "many_users.npz"
-    drawn = 0
-    if path.exists():
-        with np.load(path) as stored:
-            movies, lengths = stored["movies"], stored["lengths"]
-        drawn = len(lengths)
-    if drawn < users:
-        movies, lengths = ManyUsers().draw(users)
-        with replacing(path) as file:
-            np.savez(file, movies=movies, lengths=lengths)
-    return movies[: lengths[:users].sum()], lengths[:users]
-
-
-def _shuffled_log(
-    movies: np.ndarray, lengths: np.ndarray
-) -> tuple[pd.DataFrame, MovieLensMetadata]:
-    """The users' ratings in a random order, and the vocabulary."""
+def _shuffled_log(users: int) -> tuple[pd.DataFrame, MovieLensMetadata]:
+    """Made-up users' ratings in a random order, and the vocabulary."""
+    movies, lengths = random_histories(users)
     frame = pd.DataFrame(
         {
-            "user_id": np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
-            "movie_id": movies.astype(np.int32),
+            "user_id": np.repeat(np.arange(users, dtype=np.int32), lengths),
+            "movie_id": movies,
             "rating": np.full(len(movies), 5, np.int8),
             "unix_timestamp": np.arange(len(movies), dtype=np.int32),
         }
     )
-    users = pd.DataFrame({"user_id": np.arange(len(lengths))})
-    catalogue = pd.DataFrame({"movie_id": np.arange(600)})
+    everybody = pd.DataFrame({"user_id": np.arange(users)})
+    catalogue = pd.DataFrame({"movie_id": np.arange(CATALOGUE)})
     shuffled = frame.take(np.random.default_rng(0).permutation(len(frame)))
-    return shuffled, MovieLensMetadata.from_frames(users, catalogue)
+    return shuffled, MovieLensMetadata.from_frames(everybody, catalogue)
 
 
 def measure_serving(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:

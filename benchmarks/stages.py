@@ -35,11 +35,13 @@ from recformer_utils.movielens_transformer import (
     init_weights,
 )
 from recformer_utils.posters.cards import title_card
+from recformer_utils.runs import fast_matrix_products
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceBatch,
     SequenceModel,
     SequenceModelConfig,
+    next_movie_loss,
     training_batches,
 )
 from recformer_utils.sequences import (
@@ -53,7 +55,7 @@ from recformer_utils.sequences import (
     sliding_windows,
 )
 from recformer_utils.tokens import MovieLensMetadata
-from recformer_utils.training import fast_matrix_products, gradient_step, train_step
+from recformer_utils.training import gradient_step, train_step
 from recformer_utils.transformer import TransformerConfig
 
 CPU = torch.device("cpu")
@@ -386,7 +388,7 @@ def sequence_step(
 ) -> torch.Tensor:
     """One step of ours."""
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        loss = model.loss(batch)
+        loss = next_movie_loss(model, batch)
     return gradient_step(loss, model, optimizer)
 
 
@@ -416,7 +418,7 @@ def sequence_speed_plainly(data: Data, model: SequenceModel, steps: int, seed: i
         unread = dict.fromkeys(SequenceBatch._fields, tokens)
         batch = SequenceBatch(**unread | {"lengths": lengths, "targets": targets})
         optimizer.zero_grad()
-        logits = model.scores(model(batch))  # (batch, 200, movies)
+        logits = model.logits(model(batch))  # (batch, 200, movies)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET)
         loss.backward()
         optimizer.step()

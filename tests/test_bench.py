@@ -7,9 +7,8 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
-from benchmarks import gpu, memory, table, ways
+from benchmarks import bench, measure, stages, table
 from tools import series
 from tools.common import REPOSITORY
 
@@ -26,15 +25,11 @@ def stored():
 def check_rows(rows):
     """The figures of each row agree with each other."""
     names = [line["name"].split(",")[0] for line in rows]
-    for stage in ways.STAGES:
+    for stage in stages.STAGES:
         assert stage.name in names
     assert {"a training epoch", "training the sequence model", "memory copy"} <= set(names)
     for line in rows:
         assert line.keys() >= FIELDS
-        if not line["repetitions"]:
-            assert line["ours"] is None
-            assert line["note"]
-            continue
         low, high = line["ours_spread"]
         assert 0 < low <= line["ours"] <= high
         up = line["unit"].endswith("/s")
@@ -57,7 +52,7 @@ def test_the_short_run_writes_every_row(tmp_path):
     rows = json.loads(output.read_text())
     check_rows(rows)
     assert all(line["repetitions"] == 2 for line in rows if line["plain"])
-    assert done.stdout.count("\n| ") == len([line for line in rows if line["repetitions"]]) + 2
+    assert done.stdout.count("\n|") == len(rows) + 2
 
 
 def test_the_stored_run_is_whole():
@@ -107,30 +102,17 @@ def test_rows_of_another_run_are_marked():
 
 
 def test_both_ways_of_evaluating_and_recommending_agree():
-    data = ways.load("sample")
-    assert ways.evaluate(data, 200) == pytest.approx(ways.evaluate_plainly(data, 200))
+    data = stages.load("sample")
+    assert stages.evaluate(data, 200) == pytest.approx(stages.evaluate_plainly(data, 200))
     for user in (0, 7, 599):
-        assert ways.recommend(data, user) == ways.recommend_plainly(data, user)
+        assert stages.recommend(data, user) == stages.recommend_plainly(data, user)
 
 
-def test_the_path_for_a_gpu_runs_where_there_is_none():
-    """Eager on the CPU: the same code that runs on a GPU, without its compiler."""
-    data = ways.load("sample")
-    speed = gpu.resident_steps_per_second(data, torch.device("cpu"), None, 2, mixed=False)
-    assert 0 < speed < 10_000
-    assert [line["ours"] for line in gpu.no_gpu_rows()] == [None] * len(gpu.MODES)
-
-
-def test_the_chunked_loss_needs_less_memory_than_the_full_one():
+def test_the_stored_memory_has_every_stage_and_a_stage_can_be_measured_again(tmp_path):
     stored = json.loads((REPOSITORY / "benchmarks/memory.json").read_text())
-    assert set(stored["stages"]) == set(memory.STAGES)
-    added = {
-        (row["loss"], row["movies"]): row["peak_mib"] - row["before_mib"]
-        for row in stored["losses"]
-    }
-    assert added["chunked", 100_000] < added["full", 100_000] / 5
-    assert (REPOSITORY / "benchmarks/memory.png").stat().st_size > 10_000
-    for kind in ("full", "chunked"):  # and that measurement can be repeated
-        row = memory.in_a_process("--loss", kind, "--movies", 50_000)
-        added[kind] = row["peak_mib"] - row["before_mib"]
-    assert 0 < added["chunked"] < added["full"] / 4
+    names = [*(stage.name for stage in stages.STAGES), *bench.STEPS]
+    assert list(stored["stages"]) == names
+    for name in (names[0], bench.STEPS[1]):
+        options = ("--peak", name, "--data", "sample")
+        row = measure.in_a_process("benchmarks.bench", *options)
+        assert 0 < row["before_mib"] < row["peak_mib"] < 4_000

@@ -11,21 +11,19 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks import training_ways as training
-from benchmarks import ways
-from benchmarks.limits import Counts, floating_point_operations
+from benchmarks import stages
+from benchmarks.measure import Counts, floating_point_operations
 from recformer_utils import sequences
 from recformer_utils.formats import dat
-from recformer_utils.runs.config import TrainerConfig
 from recformer_utils.sequence_model import SequenceModel
-from recformer_utils.training import make_optimizer
+from recformer_utils.training import TrainerConfig, make_optimizer
 
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def data():
-    return ways.load("sample")
+    return stages.load("sample")
 
 
 def counted(step) -> Counts:
@@ -36,7 +34,7 @@ def counted(step) -> Counts:
 
 
 def test_a_step_of_the_posts_model_stays_as_short_as_it_is(data):
-    counts = counted(training.window_step(data))
+    counts = counted(stages.one_window_step(data))
     assert counts.total < 800  # 736 with PyTorch 2.13
     assert counts.bytes_written < 111 * MIB  # 101
     assert counts.operations["_local_scalar_dense"] == 0, "loss.item() makes a GPU wait"
@@ -45,32 +43,15 @@ def test_a_step_of_the_posts_model_stays_as_short_as_it_is(data):
 
 def test_a_step_of_the_sequence_model_never_holds_all_logits(data):
     movies = 5_000  # enough for the logits to be larger than everything else
-    config = training.sequence_model(data).config
+    config = stages.sequence_model(data).config
     shape = dataclasses.replace(config.transformer, vocab_size=movies)
     model = SequenceModel(dataclasses.replace(config, transformer=shape))
-    step, positions = training.sequence_step(data, model)
+    step, positions = stages.one_sequence_step(data, model)
     counts = counted(step)
     assert counts.largest < 4 * positions * movies / 10
     assert counts.total < 1_400  # 1,228 with PyTorch 2.13
     assert counts.operations["_fused_adamw_"] == 1
     assert counts.operations["_local_scalar_dense"] == 0
-
-
-def test_mixed_precision_keeps_attention_in_float32_and_products_in_bfloat16(data):
-    model, batch = training.sequence_model(data), training.epoch_batches(data)[0]
-    kinds = {}
-
-    class Kinds(Counts):
-        def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
-            name = operation.overloadpacket.__name__
-            if name in ("addmm", "_scaled_dot_product_flash_attention_for_cpu"):
-                kinds.setdefault(name, set()).add(arguments[-1 if name == "addmm" else 0].dtype)
-            return super().__torch_dispatch__(operation, types, arguments, keywords)
-
-    with Kinds(), torch.autocast("cpu", dtype=torch.bfloat16):
-        model.loss(batch)
-    assert kinds["addmm"] == {torch.bfloat16}
-    assert kinds["_scaled_dot_product_flash_attention_for_cpu"] == {torch.float32}
 
 
 def test_a_batch_is_taken_by_one_index_and_not_glued(data, monkeypatch):
@@ -85,10 +66,10 @@ def test_a_batch_is_taken_by_one_index_and_not_glued(data, monkeypatch):
 
 
 def test_little_of_a_batch_is_padding(data):
-    batches = training.epoch_batches(data)
+    batches = stages.epoch_batches(data)
     real = sum(int(batch.lengths.sum()) for batch in batches)
     padding = sum(batch.movie_tokens.numel() for batch in batches) - real
-    to_the_longest = sum(len(batch.lengths) for batch in batches) * training.LENGTH - real
+    to_the_longest = sum(len(batch.lengths) for batch in batches) * stages.LENGTH - real
     assert padding < 0.2 * to_the_longest
 
 
@@ -96,7 +77,7 @@ def test_good_ratings_are_never_parsed_line_by_line(data, monkeypatch):
     parsed = []
     rows = dat._rows
     monkeypatch.setattr(dat, "_rows", lambda path, *rest: parsed.append(path) or rows(path, *rest))
-    ways.read(data)
+    stages.read(data)
     assert sorted(Path(path).name for path in parsed) == ["movies.dat", "users.dat"]
 
 
@@ -106,8 +87,8 @@ def test_evaluation_asks_the_model_once_a_batch_of_users(data, monkeypatch):
     monkeypatch.setattr(
         type(data.model), "forward", lambda *inputs: calls.append(1) or forward(*inputs)
     )
-    ways.evaluate(data)
-    assert len(calls) == -(-len(data.split.user_tokens) // 512)
+    stages.evaluate(data)
+    assert len(calls) == -(-len(data.split.validation.users) // 512)
 
 
 def test_windows_need_as_many_operations_for_many_users_as_for_few(data):
@@ -128,7 +109,9 @@ def test_windows_need_as_many_operations_for_many_users_as_for_few(data):
 
 
 def test_the_optimizer_is_fused(data):
-    trainer = TrainerConfig("", "", "", 1, 0.1, 1)
+    trainer = TrainerConfig(
+        model_dir="", tensorboard_dir="", batch_size=1, starting_learning_rate=0.1, num_epochs=1
+    )
     assert make_optimizer(data.model, trainer, 1)[0].defaults["fused"]
 
 

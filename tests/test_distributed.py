@@ -14,9 +14,15 @@ import pytest
 import torch
 
 from recformer_utils.distributed import share_of
-from recformer_utils.runs.checkpoints import load_checkpoint
-from recformer_utils.sequence_model import NO_TARGET, SequenceModel, SequenceModelConfig, make_batch
+from recformer_utils.sequence_model import (
+    NO_TARGET,
+    SequenceModel,
+    SequenceModelConfig,
+    make_batch,
+    next_movie_loss,
+)
 from recformer_utils.sequences import Sequences
+from recformer_utils.training import load_checkpoint
 from recformer_utils.transformer import TransformerConfig
 from tools.common import REPOSITORY
 
@@ -117,7 +123,7 @@ def test_shares_of_two_processes_give_the_gradient_of_the_whole_batch():
         timestamps=np.arange(lengths.sum() + 5),
         offsets=np.concatenate([[0], (lengths + 1).cumsum()]),
     )
-    batch = make_batch(sequences, np.zeros(5, int), lengths, np.arange(5), lengths)
+    batch = make_batch(sequences, np.zeros(5, int), lengths, np.arange(5), learn=True)
     torch.manual_seed(0)
     shape = TransformerConfig(
         vocab_size=52, context_window_size=40, embedding_dimension=8, num_layers=1, num_heads=2,
@@ -129,7 +135,7 @@ def test_shares_of_two_processes_give_the_gradient_of_the_whole_batch():
         model.zero_grad()
         for rank in range(processes):
             mine, weight = share_of(batch, rank, processes)
-            loss = model.loss(mine) * (weight if weighted else 1.0) / processes
+            loss = next_movie_loss(model, mine) * (weight if weighted else 1.0) / processes
             loss.backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.big_csv import write_csv
+from benchmarks.made_up import write_csv
 from recformer_utils.formats import csv
 from recformer_utils.formats.csv import read_movies_csv, read_ratings_csv
 from recformer_utils.formats.dat import RATING_COLUMNS
 from recformer_utils.movielens import MovieLensFormatError, MovieLensNotFoundError, load_movielens
-from recformer_utils.runs.config import get_dataset
 from recformer_utils.runs.record import data_hashes
-from recformer_utils.training import load_config
+from recformer_utils.training import get_dataset, load_config
 
 MOVIES = (
     "movieId,title,genres\n"
@@ -189,7 +188,7 @@ def test_files_of_the_other_form_go_first(tmp_path):
 
 MEASURE = """
 import json, sys, time
-from benchmarks.memory import peak_mib, size_now_mib
+from benchmarks.measure import peak_mib, size_now_mib
 from recformer_utils.movielens import load_movielens
 before, started = size_now_mib(), time.perf_counter()
 data = load_movielens(sys.argv[1])

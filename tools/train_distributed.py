@@ -14,6 +14,7 @@ torchrun ends the others and starts them all again, and they go on after the las
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -23,11 +24,10 @@ import torch.distributed as dist
 
 from recformer_utils.distributed import join, rank_folder, share_task
 from recformer_utils.movielens import load_movielens
-from recformer_utils.runs.config import TrainerConfig
 from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, sequence_task
 from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
-from recformer_utils.training import fit
+from recformer_utils.training import TrainerConfig, fit
 from recformer_utils.transformer import TransformerConfig
 
 
@@ -59,7 +59,8 @@ def main() -> None:
     metadata = MovieLensMetadata.from_frames(data.users, data.movies)
     sequences = order_by_time(data.ratings, metadata)
     split = leave_one_out(sequences)
-    validation = split.validation.take(slice(rank, None, processes))
+    mine = split.validation.take(slice(rank, None, processes))
+    split = dataclasses.replace(split, validation=mine)
     torch.manual_seed(arguments.seed)
     shape = TransformerConfig(
         vocab_size=metadata.vocab_size, context_window_size=arguments.length,
@@ -67,16 +68,16 @@ def main() -> None:
         dropout_embeddings=arguments.dropout, dropout_attention=arguments.dropout,
         dropout_residual=arguments.dropout,
     )  # fmt: skip
-    model = SequenceModel(SequenceModelConfig(shape)).to(device)
+    model = SequenceModel(SequenceModelConfig(transformer=shape)).to(device)
     folder = rank_folder(arguments.model_dir)
     trainer = TrainerConfig(
         data_dir=str(data.folder), model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"),
         batch_size=arguments.batch_size, starting_learning_rate=arguments.learning_rate,
         num_epochs=arguments.epochs, seed=arguments.seed, progress=False,
     )  # fmt: skip
-    task = sequence_task(model, sequences, split.train_lengths, validation, trainer)
+    task = sequence_task(model, sequences, split, trainer)
     result = fit(
-        share_task(task, trainer, len(validation.users)), trainer, device,
+        share_task(task, trainer, len(mine.users)), trainer, device,
         on_epoch=lambda epoch, _: print(f"epoch {epoch}", flush=True) if rank == 0 else None,
     )  # fmt: skip
     if rank == 0:

@@ -53,7 +53,7 @@ def main() -> None:
         embedding_dimension=arguments.width, num_layers=1, num_heads=2,
         dropout_embeddings=0.0, dropout_attention=0.0, dropout_residual=0.0,
     )  # fmt: skip
-    model = SequenceModel(SequenceModelConfig(shape)).to(device)
+    model = SequenceModel(SequenceModelConfig(transformer=shape)).to(device)
     loss_of = Loss(model)
     mesh = init_device_mesh(device.type, (processes,))
     if processes > 1 and arguments.cut == "rows":
@@ -78,7 +78,7 @@ def main() -> None:
         optimizer.step()
         if rank == 0:
             print(f"step {step}: loss {loss.item():.6f}", flush=True)
-    table = model.transformer.token_embedding.weight
+    table = model.movie_embedding.weight
     rows = len(table.to_local() if processes > 1 else table)
     # In one piece: processes that print would mix their lines.
     sys.stdout.write(f"process {rank} keeps {rows:,} of {len(table):,} rows of the table\n")

@@ -1,9 +1,8 @@
 """Several processes train one model, with PyTorch's own engines.
 
-`tools/train_distributed.py`: each process has a copy of the model and computes a share of every
-batch; gradients are averaged (DistributedDataParallel). `tools/train_sharded.py`: the embedding
-table is cut over the processes (see `sharded`). Source: Li et al., PyTorch Distributed: Experiences
-on Accelerating Data Parallel Training, 2020.
+`tools/train_distributed.py`: each has a copy and computes a share of every batch, gradients are
+averaged. `tools/train_sharded.py`: the embedding table is cut over the processes (`sharded`).
+Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, 2020.
 """
 
 import dataclasses
@@ -15,11 +14,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recformer_utils.loop import Task
-from recformer_utils.optimization import gradient_step
-from recformer_utils.runs.config import TrainerConfig
 from recformer_utils.runs.files import replacing
-from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, SequenceModel
+from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, next_movie_loss
+from recformer_utils.training import Task, TrainerConfig, gradient_step
 
 
 def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
@@ -36,18 +33,17 @@ def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"  # what is on the CPU, such as a checkpoint, goes by gloo
-    environment = os.environ
-    if "RANK" not in environment:
+    if "RANK" not in os.environ:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    elif environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         dist.init_process_group(backend)
     else:
         # torchrun's store outlives a restart, with the addresses of processes that have ended
         # (PyTorch 2.13: "Connection refused"). With a prefix each start has a store of its own.
-        address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-        store = dist.TCPStore(address, port, is_master=False)
-        store = dist.PrefixStore(f"start-{environment['TORCHELASTIC_RESTART_COUNT']}", store)
-        rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        port, start = int(os.environ["MASTER_PORT"]), os.environ["TORCHELASTIC_RESTART_COUNT"]
+        store = dist.TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
+        store = dist.PrefixStore(f"start-{start}", store)
+        rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
     return dist.get_rank(), dist.get_world_size(), device
 
@@ -74,17 +70,15 @@ def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceB
 class Loss(nn.Module):
     """The loss as a forward pass: what DistributedDataParallel and fully_shard watch."""
 
-    def __init__(self, model: SequenceModel):
+    def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
     def forward(self, batch: SequenceBatch) -> torch.Tensor:
-        return self.model.loss(batch)
+        return next_movie_loss(self.model, batch)
 
 
-def share_task(
-    task: Task[SequenceModel], trainer: TrainerConfig, num_questions: int
-) -> Task[SequenceModel]:
+def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
     """The same task for one of several processes, between `join` and `fit`.
 
     ``trainer.batch_size`` stays that of all processes together, and so do losses and metrics.
@@ -109,24 +103,21 @@ def share_task(
         torch.manual_seed(torch.initial_seed() + rank)  # other dropout in each process
         return whole
 
-    def step(_: nn.Module, batch: SequenceBatch, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    def step(_: nn.Module, batch: SequenceBatch, optimizer, mixed: bool) -> torch.Tensor:
         mine, weight = share_of(batch, rank, processes)
-        mine = mine.to(device)
-        loss = gradient_step(
-            lambda: weight * parallel(mine), parallel, optimizer, device,
-            trainer.mixed_precision, trainer.max_gradient_norm,
-        )  # fmt: skip
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+            loss = weight * parallel(mine.to(device))
+        loss = gradient_step(loss, parallel, optimizer, trainer.max_gradient_norm)
         dist.all_reduce(loss)
         return loss / processes
 
     def validate(model: nn.Module) -> dict[str, float]:
         means = task.validate(model) if num_questions else {}
         names = ("validation_loss", "HR@10", "NDCG@10")
-        sums = torch.tensor([num_questions * means.get(name, 0.0) for name in names], dtype=float)
-        count = torch.tensor(float(num_questions), dtype=float)
+        parts = [num_questions * means.get(name, 0.0) for name in names]
+        sums = torch.tensor([*parts, num_questions], dtype=torch.float64)
         dist.all_reduce(sums)
-        dist.all_reduce(count)
-        return dict(zip(names, (sums / count).tolist(), strict=True))
+        return dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
 
     return dataclasses.replace(task, batches=batches, step=step, validate=validate)
 

@@ -1,34 +1,41 @@
 """A sequence model whose embedding table is cut by rows: each process keeps only some of them.
 
-`tools/train_sharded.py` trains it. The rows are kept as a DTensor, with PyTorch's tensor
-parallelism: every process sees the same batch, looks up the tokens whose rows it keeps, and the
-vectors are summed over the processes. The scores of the catalogue are cut the same way, by columns,
-and so are Adam's moments. Source: Shoeybi et al., Megatron-LM, 2019 (parallel vocabulary).
+Every process sees the same batch and looks up the tokens whose rows it keeps; the vectors are
+summed over the processes. The scores of the catalogue are cut alike, by columns, and so are Adam's
+moments. Source: Shoeybi et al., Megatron-LM, 2019 (parallel vocabulary).
 """
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Replicate
-from torch.distributed.tensor.parallel import RowwiseParallel, loss_parallel, parallelize_module
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import loss_parallel
 
 from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, SequenceModel
-
-TABLE = "transformer.token_embedding"
 
 
 def shard_table(model: SequenceModel, mesh: DeviceMesh) -> None:
     """Keeps this process's rows of the embedding table; all else stays whole.
 
     Args:
-        model: with tied output and full loss, the same on all processes.
+        model: reads movies only, the same on all processes.
         mesh: the processes, one-dimensional.
     """
-    parallelize_module(model, mesh, {TABLE: RowwiseParallel(input_layouts=Replicate())})
+    rows = distribute_tensor(model.movie_embedding.weight, mesh, [Shard(0)])
+    model.movie_embedding.weight = nn.Parameter(rows)
+
+    def tokens_for_all(_, inputs: tuple[SequenceBatch]) -> tuple[SequenceBatch]:
+        tokens = DTensor.from_local(inputs[0].movie_tokens, mesh, [Replicate()])
+        return (inputs[0]._replace(movie_tokens=tokens),)
+
+    model.register_forward_pre_hook(tokens_for_all)
+    # What the lookup returns is a sum over the processes; from here on the vectors are whole.
+    model.embedding_dropout.register_forward_pre_hook(lambda _, inputs: (inputs[0].full_tensor(),))
 
 
 def sharded_backward(model: SequenceModel, batch: SequenceBatch, mesh: DeviceMesh) -> torch.Tensor:
-    """The model's loss with its gradients, no process holding a whole row of scores.
+    """The model's loss with its gradients; no process holds the scores of the whole catalogue.
 
     Args:
         model: after `shard_table`.
@@ -41,7 +48,7 @@ def sharded_backward(model: SequenceModel, batch: SequenceBatch, mesh: DeviceMes
     learned = batch.targets != NO_TARGET  # (batch, time)
     hidden, targets = model(batch)[learned], batch.targets[learned]
     hidden = DTensor.from_local(hidden, mesh, [Replicate()])  # (positions, embedding)
-    scores = hidden @ model.output_weight().T  # (positions, vocab_size), columns cut
+    scores = hidden @ model.movie_vectors().T  # (positions, vocab_size), columns cut
     with loss_parallel():  # sums of exponentials travel, not scores
         loss = F.cross_entropy(scores, targets)
         loss.backward()

@@ -1,10 +1,15 @@
-"""Measures training tricks for notebook 09: python -m benchmarks.training_tricks [--data ml-1m].
+"""What training tricks gain, and what torch.compile gains: the measurements of notebook 09.
 
-Each run trains the post's model on the last ratings of every user, a small budget that is the same
-for all (but one, which has twice the epochs), and writes one line to
+    python -m benchmarks.tricks [--data ml-1m] [--only "one-cycle"]      (an hour and a half)
+    python -m benchmarks.tricks --compile                                (ten minutes, a quiet machine)
+    python -m benchmarks.tricks --data sample --quick                    (seconds, nothing stored)
+
+Tricks: each run trains the post's model on the last ratings of every user, a small budget that is
+the same for all (but one, which has twice the epochs), and writes one line to
 data/pretrained/training_tricks.jsonl. Everything is measured on the validation movies; the test
 movies are not touched. A run that has its line is skipped, so a killed call goes on when it is
-called again. `--only NAME` measures one trick.
+called again. Compile: one step of models of several sizes, each in a process of its own with an
+empty cache, so that the first step pays for the whole translation: data/pretrained/compile_step.json.
 """
 
 import argparse
@@ -12,20 +17,29 @@ import copy
 import datetime
 import json
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from benchmarks.measure import in_a_process, timed
 from recformer_utils.evaluation import history_index, mask_history, metrics_from_ranks, target_ranks
-from recformer_utils.losses import repetition_mass, repetition_share
+from recformer_utils.losses import repetition_mass
 from recformer_utils.movielens import MovieLens, load_movielens
-from recformer_utils.sequences import MovieLensSequenceDataset, Questions
-from recformer_utils.training import get_dataset, load_config, run_model_training
-from tools.common import REPOSITORY, machine
+from recformer_utils.movielens_transformer import (
+    MovieLensTransformer,
+    MovieLensTransformerConfig,
+    init_weights,
+)
+from recformer_utils.sequences import MovieLensSequenceDataset
+from recformer_utils.training import get_dataset, load_config, run_model_training, train_step
+from recformer_utils.transformer import TransformerConfig
+from tools.common import REPOSITORY, machine, write_json
 
 RESULTS = REPOSITORY / "data/pretrained/training_tricks.jsonl"
+COMPILED = REPOSITORY / "data/pretrained/compile_step.json"
 RATINGS_PER_USER = 26  # the last ones; two of them are the targets of validation and test
 BASE = {"num_epochs": 4, "batch_size": 256, "starting_learning_rate": 0.004}
 SEEDS = (0, 1, 2)
@@ -55,6 +69,17 @@ TRICKS = {
     "penalty from probability": {"penalty": "mass"},
     "penalty from probability x 10": {"penalty": "ten times mass"},
 }
+# torch.compile: layers, width, batch.
+SIZES = [(1, 32, 32), (4, 32, 32), (4, 32, 512), (4, 32, 2048), (4, 128, 512)]
+MOVIES, USERS, WINDOW = 3_885, 6_040, 5  # of MovieLens-1M
+
+
+def repetition_share(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
+    """The dead penalty of notebook 09: built from argmax, it has no gradient."""
+    best = logits.argmax(dim=-1, keepdim=True)  # (batch, 1)
+    return (movie_tokens == best).any(dim=1).to(logits.dtype).mean()
+
+
 PENALTIES = {
     "share": repetition_share,
     "mass": repetition_mass,
@@ -63,14 +88,33 @@ PENALTIES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="ml-1m", help="sample, ml-1m or a folder")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads for PyTorch")
     parser.add_argument("--only", help="one trick or schedule by its name")
+    parser.add_argument("--compile", action="store_true", help="torch.compile instead of tricks")
+    parser.add_argument("--quick", action="store_true", help="one run of one epoch, not stored")
+    parser.add_argument("--size", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.size:
+        print(json.dumps(compiled_step(*arguments.size)))
+    elif arguments.compile:
+        write_json(COMPILED, [measure_compiled(size, arguments.threads) for size in SIZES])
+    else:
+        measure_tricks(arguments)
+
+
+def measure_tricks(arguments: argparse.Namespace) -> None:
+    """Every run that has no line yet, or the one asked for."""
     data = load_movielens(arguments.data)
     small = write_last_ratings(data, REPOSITORY / "build/training_tricks" / data.name)
+    if arguments.quick:
+        change = {"num_epochs": 1, "starting_learning_rate": 0.004}
+        print(json.dumps(train({"name": "constant", "seed": 0}, change, 0, small)))
+        return
 
     def wanted(name: str) -> bool:
         return arguments.only in (None, name)
@@ -120,13 +164,21 @@ def measure(name: str, change: dict, seed: int, folder: Path, data: str) -> None
     key["seed"] = seed
     if any(key.items() <= row.items() for row in stored(data)):
         return
+    line = train(key, change, seed, folder)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def train(key: dict, change: dict, seed: int, folder: Path) -> dict:
+    """Trains once; the line of a run."""
     config, penalty = configuration(change, seed, folder)
     shutil.rmtree(config["trainer_config"]["model_dir"], ignore_errors=True)
     started = time.perf_counter()
     result = run_model_training(config, penalty=PENALTIES.get(penalty))
     seconds = time.perf_counter() - started
     row = result.history.iloc[-1]
-    line = {
+    return {
         **key,
         "epochs": len(result.history),
         "val_loss": round(row["validation_loss"], 5),
@@ -142,9 +194,6 @@ def measure(name: str, change: dict, seed: int, folder: Path, data: str) -> None
         "validation_loss": result.history["validation_loss"].round(5).tolist(),  # by epoch
         "ndcg10": result.history["NDCG@10"].round(5).tolist(),
     }
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
 
 
 def configuration(change: dict, seed: int, folder: Path) -> tuple[dict, str | None]:
@@ -168,10 +217,7 @@ def repetition(model: torch.nn.Module, validation: MovieLensSequenceDataset) -> 
 
     repetition10 counts all movies of the user's history, window_repetition10 those of the window.
     """
-    windows = validation.windows
-    questions = Questions(
-        windows.user_tokens.numpy(), validation.target_positions, windows.next_movie_tokens.numpy()
-    )
+    windows, questions = validation.windows, validation.questions
     history = history_index(validation.sequences, questions)
     with torch.no_grad():
         logits = model.eval()(windows.movie_tokens, windows.user_tokens)
@@ -195,6 +241,53 @@ def table(data: str) -> pd.DataFrame:
     rows = pd.DataFrame(stored(data))
     counts = rows.groupby(["name", "learning_rate"])["seed"].transform("nunique")
     return rows[counts == len(SEEDS)].groupby("name", sort=False)["val_ndcg10"].agg(["mean", "std"])
+
+
+def compiled_step(layers: int, width: int, batch: int) -> dict:
+    """Seconds of the first compiled step, median milliseconds of the later ones and of eager ones."""
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        vocab_size=MOVIES, context_window_size=WINDOW, embedding_dimension=width,
+        num_layers=layers, num_heads=4,
+    )  # fmt: skip
+    model = MovieLensTransformer(
+        MovieLensTransformerConfig(
+            movie_transformer_config=shape, user_embedding_dimension=width, num_users=USERS,
+            interaction_mlp_hidden_sizes=[16],
+        )
+    )  # fmt: skip
+    init_weights(model)
+    optimizer = torch.optim.Adam(model.parameters())
+    criterion = torch.nn.CrossEntropyLoss()
+    windows = torch.randint(MOVIES - 2, (batch, WINDOW), dtype=torch.int32)
+    users = torch.randint(USERS, (batch,), dtype=torch.int32)
+    targets = torch.randint(MOVIES - 2, (batch,))
+
+    def median_ms(module: torch.nn.Module) -> float:
+        def step() -> None:
+            train_step(windows, users, targets, module, optimizer, criterion, torch.device("cpu"))
+
+        return round(1000 * timed(step, 30, 120, time.perf_counter)["seconds"], 2)
+
+    eager, compiled, started = median_ms(model), torch.compile(model), time.perf_counter()
+    train_step(windows, users, targets, compiled, optimizer, criterion, torch.device("cpu"))
+    first = time.perf_counter() - started
+    return {
+        "layers": layers, "width": width, "batch": batch, "first_step_s": round(first, 1),
+        "eager_ms": eager, "compiled_ms": median_ms(compiled), "machine": machine(),
+        "torch": torch.__version__, "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+
+
+def measure_compiled(size: tuple[int, int, int], threads: int) -> dict:
+    """One size in a process of its own, with an empty cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        row = in_a_process(
+            "benchmarks.tricks", "--threads", threads, "--size", *size,
+            TORCHINDUCTOR_CACHE_DIR=cache, OMP_NUM_THREADS=str(threads),
+        )  # fmt: skip
+    print(json.dumps(row), flush=True)
+    return row
 
 
 if __name__ == "__main__":
