@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from unittest import mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -227,10 +226,9 @@ def recommend_plainly(data: Data, user: int = 0, n: int = 10) -> list[int]:
 def show_row(data: Data, columns: int = 6) -> bytes:
     """A row of posters as the bytes of a picture, the last one framed."""
     title_card.cache_clear()
-    movies, shown = data.movielens.movies, {}
-    with mock.patch.object(posters, "display", lambda data, **_: shown.update(data)):
-        posters.show_posters([movies["movie_id"].head(columns).tolist()], movies, -1, folder=None)
-    return next(iter(shown.values()))
+    movies = data.movielens.movies
+    row = movies["movie_id"].head(columns).tolist()
+    return posters.encode(posters.compose(*posters.arrange([row], movies, -1, folder=None)))[1]
 
 
 def show_row_plainly(data: Data, columns: int = 6) -> bytes:
@@ -239,7 +237,7 @@ def show_row_plainly(data: Data, columns: int = 6) -> bytes:
     figure, axes = plt.subplots(1, columns, figsize=(12.4, 3.2))
     rows = data.movielens.movies.head(columns).itertuples()
     for axis, movie in zip(axes, rows, strict=True):
-        axis.imshow(posters.poster(movie.movie_id, movie.title, movie.genres, None, (186, 279)))
+        axis.imshow(title_card(movie.movie_id, movie.title, movie.genres, (186, 279)))
         axis.axis("off")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
@@ -339,7 +337,9 @@ def window_epoch(data: Data, steps: int) -> float:
     """Seconds of an epoch as run_model_training does it: whole batches by index."""
     with fast_matrix_products():
         return epoch_seconds(
-            lambda: DataLoader(data.dataset, BATCH, shuffle=True), window_step(data), steps
+            lambda: DataLoader(data.dataset, BATCH, shuffle=True, collate_fn=data.dataset.collate),
+            window_step(data),
+            steps,
         )
 
 

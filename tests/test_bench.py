@@ -70,7 +70,7 @@ def test_the_readme_shows_what_is_stored():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     block = readme.split("<!-- speed -->")[1].split("<!-- /speed -->")[0]
     assert block.strip() == series.speed(), "run make refresh"
-    assert len(re.findall(r"^\| ", block, re.MULTILINE)) == len(stored()) + 2
+    assert len(re.findall(r"^\|", block, re.MULTILINE)) == len(stored()) + 2
 
 
 def test_a_row_compares_in_the_right_direction():

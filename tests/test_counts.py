@@ -93,14 +93,12 @@ def test_evaluation_asks_the_model_once_a_batch_of_users(data, monkeypatch):
 
 def test_windows_need_as_many_operations_for_many_users_as_for_few(data):
     def operations(users: int) -> int:
+        whole = data.sequences
+        end = whole.offsets[users]
         part = sequences.Sequences(
-            data.sequences.movie_tokens, data.sequences.ratings, data.sequences.timestamps,
-            data.sequences.offsets[: users + 1],
+            movie_tokens=whole.movie_tokens[:end], ratings=whole.ratings[:end],
+            timestamps=whole.timestamps[:end], offsets=whole.offsets[: users + 1],
         )  # fmt: skip
-        end = part.offsets[-1]
-        part = sequences.Sequences(
-            part.movie_tokens[:end], part.ratings[:end], part.timestamps[:end], part.offsets
-        )
         with Counts() as counts:
             sequences.sliding_windows(part, 5, 400, 401)
         return counts.total
