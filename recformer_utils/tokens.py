@@ -62,11 +62,12 @@ class MovieLensMetadata:
     @classmethod
     def from_frames(cls, users: pd.DataFrame, movies: pd.DataFrame) -> "MovieLensMetadata":
         """Builds the vocabulary from every user and every *listed* movie, rated or not."""
-        user_ids = sorted(users["user_id"].tolist())
         movie_ids: list[int | str] = [*sorted(movies["movie_id"].tolist()), START, END]
         return cls(
-            user_id_tokens={user_id: token for token, user_id in enumerate(user_ids)},
-            movie_id_tokens={movie_id: token for token, movie_id in enumerate(movie_ids)},
+            user_id_tokens={
+                id: token for token, id in enumerate(sorted(users["user_id"].tolist()))
+            },
+            movie_id_tokens={id: token for token, id in enumerate(movie_ids)},
         )
 
     @property
@@ -114,15 +115,11 @@ class MovieLensMetadata:
 
     def movie_ids_of(self, tokens: Iterable[int]) -> list[int | None]:
         """Maps movie tokens back to ids; the start and the end token become None."""
-        ids: list[int | None] = []
-        for token in np.asarray(tokens).ravel().tolist():
-            if not 0 <= token < self.vocab_size:
-                raise UnknownIdError(
-                    f"movie token {token} is not in the vocabulary, which has 0 to "
-                    f"{self.vocab_size - 1}"
-                )
-            ids.append(int(self.movie_ids[token]) if token < self.num_movies else None)
-        return ids
+        ids = [*self.movie_ids.tolist(), None, None]
+        tokens = np.asarray(tokens).ravel()
+        for token in tokens[(tokens < 0) | (tokens >= self.vocab_size)]:
+            raise UnknownIdError(f"movie token {token} is not one of 0 to {self.vocab_size - 1}")
+        return [ids[token] for token in tokens]
 
 
 def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
