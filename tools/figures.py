@@ -12,6 +12,7 @@ from tools.common import REPOSITORY
 
 FIGURES = REPOSITORY / "notebooks/figures"
 BLUE, GREEN, GREY, LIGHT = "#2B4C7E", "#157A6E", "#6B7280", "#C4C9D1"
+AMBER = "#E8A33D"
 
 
 def ids_and_tokens() -> plt.Figure:
@@ -36,7 +37,31 @@ def ids_and_tokens() -> plt.Figure:
     return figure
 
 
-DRAWINGS = (ids_and_tokens,)
+def windows() -> plt.Figure:
+    """03: windows of three overlap; one token is a target once and part of three windows."""
+    names = ["start", "Alien", "Fargo", "Dumbo", "Babe", "Clue", "Evita", "Gigi", "end"]
+    marked = 4  # Babe
+    figure, axis = plt.subplots(figsize=(9, 3.9))
+    axis.axvspan(marked - 0.04, marked + 0.96, color="#FBF0DC", zorder=0)
+    for place, name in enumerate(names):
+        weight = "bold" if place == marked else "normal"
+        axis.text(place + 0.46, 6.5, name, ha="center", va="center", fontsize=12, weight=weight)
+    for row in range(6):
+        for place in range(row, row + 4):
+            target = place == row + 3
+            color = AMBER if target else BLUE
+            axis.add_patch(plt.Rectangle((place, 5 - row), 0.92, 0.8, color=color))
+            axis.text(
+                place + 0.46, 5.4 - row, "target" if target else names[place], ha="center",
+                va="center", color="black" if target else "white", fontsize=11,
+            )  # fmt: skip
+        axis.text(-0.15, 5.4 - row, f"window {row + 1}", ha="right", va="center", color=GREY)
+    axis.set(xlim=(-1.2, 9.1), ylim=(-0.2, 7))
+    axis.axis("off")
+    return figure
+
+
+DRAWINGS = (ids_and_tokens, windows)
 
 
 def main() -> None:
