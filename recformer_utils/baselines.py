@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from scipy.sparse import csr_array
 
 from recformer_utils.sequences import (
     Questions,
@@ -59,9 +61,7 @@ class CountModel:
             ages = torch.arange(histories.shape[1]).flip(0).expand_as(histories)
             weights = weights * self.kernel(ages, is_movie.sum(dim=1, keepdim=True))
         # The weighted sum of the histories' rows, without a (batch, vocab_size) matrix of weights.
-        scores = torch.nn.functional.embedding_bag(
-            histories, self.table, per_sample_weights=weights, mode="sum"
-        )
+        scores = F.embedding_bag(histories, self.table, per_sample_weights=weights, mode="sum")
         return scores + self.bias
 
     def score(self, sequences: Sequences, questions: Questions) -> torch.Tensor:
@@ -118,14 +118,10 @@ def count_followers(
 def count_together(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> torch.Tensor:
     """How many users watched both movies, float32 (vocab_size, vocab_size); arguments as above."""
     training = truncate(sequences, ends)
-    users = np.repeat(np.arange(training.num_users), training.lengths)
-    table = torch.zeros(vocab_size, vocab_size)
-    for first in range(0, training.num_users, 1024):  # a block of users: bounds the memory
-        mine = slice(*training.offsets[[first, min(first + 1024, training.num_users)]])
-        watched = torch.zeros(1024, vocab_size)
-        watched[users[mine] - first, training.movie_tokens[mine]] = 1.0  # (users, vocab_size)
-        table.addmm_(watched.T, watched)
-    return table
+    ones = np.ones(len(training.movie_tokens), dtype=np.float32)
+    shape = training.num_users, vocab_size
+    watched = csr_array((ones, training.movie_tokens, training.offsets), shape).sign()
+    return torch.from_numpy((watched.T @ watched).toarray())
 
 
 # ---------------------------------------------------------------- how a history is weighted
@@ -159,18 +155,6 @@ def recent_and_rest(
 def popularity(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:
     """The same list for everybody: how often each movie was watched in training."""
     return CountModel(count_movies(truncate(sequences, ends).movie_tokens, vocab_size))
-
-
-def recent_popularity(
-    sequences: Sequences, ends: np.ndarray, vocab_size: int, share: float = 0.1
-) -> CountModel:
-    """Popularity in the last share of the training interactions, by the clock.
-
-    Source: Ji et al., A Re-visit of the Popularity Baseline in Recommender Systems, 2020.
-    """
-    training = truncate(sequences, ends)
-    recent = training.timestamps >= np.quantile(training.timestamps, 1 - share)
-    return CountModel(count_movies(training.movie_tokens[recent], vocab_size))
 
 
 def markov_chain(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> CountModel:

@@ -227,13 +227,9 @@ def calculate_metrics(relevance: torch.Tensor, scores: torch.Tensor) -> Metrics:
     Raises:
         ValueError: the shapes differ, or a row has more than one relevant movie.
     """
-    if relevance.shape != scores.shape:
-        raise ValueError(
-            f"relevance {tuple(relevance.shape)} and scores {tuple(scores.shape)} must have "
-            f"the same shape (batch, n)"
-        )
-    if (relevance.sum(dim=1) > 1).any():
-        raise ValueError("a row has more than one relevant movie; these metrics expect one target")
+    if relevance.shape != scores.shape or (relevance.sum(dim=1) > 1).any():
+        found = f"{tuple(relevance.shape)} and {tuple(scores.shape)}"
+        raise ValueError(f"one shape, and at most one relevant movie a row; found {found}")
     ranks = target_ranks(scores, relevance.argmax(dim=1))
     ranks = torch.where(relevance.any(dim=1), ranks, torch.inf)
     return metrics_from_ranks(ranks, k=relevance.shape[1])
@@ -241,8 +237,8 @@ def calculate_metrics(relevance: torch.Tensor, scores: torch.Tensor) -> Metrics:
 
 def unseen_scores(
     score: ScoreFunction, sequences: Sequences, questions: Questions, batch_size: int = 512
-) -> Iterator[tuple[Questions, torch.Tensor]]:
-    """Batch after batch of questions and their scores, the history at -inf.
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batch after batch of scores, the history at -inf, with the targets, int (batch,).
 
     Args:
         score: takes the sequences and some of the questions, and returns float scores
@@ -254,7 +250,8 @@ def unseen_scores(
     for start in range(0, len(questions.users), batch_size):
         asked = questions.take(slice(start, start + batch_size))
         scores = score(sequences, asked).clone()
-        yield asked, mask_history(scores, history_index(sequences, asked))
+        mask_history(scores, history_index(sequences, asked))
+        yield scores, torch.as_tensor(asked.targets).long()
 
 
 def evaluate_ranking(
@@ -262,9 +259,7 @@ def evaluate_ranking(
 ) -> torch.Tensor:
     """Ranks of the targets among all unseen movies, float32 (questions,); 0 is best."""
     batches = unseen_scores(score, sequences, questions, batch_size)
-    return torch.cat(
-        [target_ranks(scores, torch.as_tensor(asked.targets)) for asked, scores in batches]
-    )
+    return torch.cat([target_ranks(scores, targets) for scores, targets in batches])
 
 
 class Ranking(NamedTuple):
@@ -283,8 +278,8 @@ def rank_and_recommend(
         ValueError: some user has fewer than n movies left.
     """
     ranks, predictions = [], []
-    for asked, scores in unseen_scores(score, sequences, questions):
-        ranks.append(target_ranks(scores, torch.as_tensor(asked.targets)))
+    for scores, targets in unseen_scores(score, sequences, questions):
+        ranks.append(target_ranks(scores, targets))
         predictions.append(top_n(scores, n).predictions)
     return Ranking(torch.cat(ranks), torch.cat(predictions))
 

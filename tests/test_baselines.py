@@ -15,7 +15,6 @@ from recformer_utils.tokens import MovieLensMetadata
 
 MODELS = [
     baselines.popularity,
-    baselines.recent_popularity,
     baselines.markov_chain,
     baselines.item_knn,
     baselines.ease,
@@ -54,11 +53,6 @@ def test_popularity_counts_training_movies():
     model = baselines.popularity(TOY, ENDS, VOCAB)
     scores = model(torch.tensor([[0, 1], [START, 4]]))
     assert scores.tolist() == [[3, 3, 3, 0, 0, 0, 0]] * 2
-
-
-def test_recent_popularity_counts_the_last_of_them():
-    model = baselines.recent_popularity(TOY, ENDS, VOCAB, share=0.4)  # of 9: the last 4
-    assert model(torch.tensor([[0]])).tolist() == [[2, 1, 1, 0, 0, 0, 0]]
 
 
 def test_markov_chain_by_hand():
