@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from recformer_utils.sequences import Questions, Sequences
+from recformer_utils.sequences import Questions, Sequences, place_in_group
 
 # Scores of all movies after histories, float (questions, vocab_size).
 ScoreFunction = Callable[[Sequences, Questions], torch.Tensor]
@@ -62,10 +62,8 @@ def history_index(sequences: Sequences, questions: Questions) -> tuple[torch.Ten
     Returns:
         Rows and movie tokens, int64 (pairs,) each: ``scores[rows, tokens]`` are the seen movies.
     """
-    ends = questions.ends
-    rows = np.repeat(np.arange(len(ends)), ends)  # (pairs,)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(ends) - ends, ends)  # 0, 1, ... in a row
-    index = sequences.offsets[questions.users][rows] + within
+    rows = np.repeat(np.arange(len(questions.ends)), questions.ends)  # (pairs,)
+    index = sequences.offsets[questions.users][rows] + place_in_group(questions.ends)
     tokens = sequences.movie_tokens[index].astype(np.int64)
     return torch.from_numpy(rows), torch.from_numpy(tokens)
 
