@@ -44,7 +44,7 @@ def _paths(shapes: list[Shape]) -> list[list[str]]:
 def _disc(numbers: list[float]) -> str:
     x, y, r, width = (value * WIDTH for value in numbers)
     r += 0.5  # Pillow fills every pixel that the edge touches: half a pixel more, on average
-    return _circle(x, y, r, 1) + (_circle(x, y, r - width, 0) if width else "")
+    return _circle(x, y, r, 1) + (_circle(x, y, r - max(1, round(width)), 0) if width else "")
 
 
 def _circle(x: float, y: float, r: float, sweep: int) -> str:
