@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shutil
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,29 +12,24 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tools import series
+from tools import freshness, notebooks, series
+from tools.common import REPOSITORY
+from tools.notebooks import markdown, tagged
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-PATHS = series.series()
+PATHS = notebooks.series()
 SOLUTIONS = [path.parent / "solutions" / path.name for path in PATHS]
 ALL = PATHS + SOLUTIONS
 MIB = 1 << 20
 
 
+@cache
 def read(path: Path) -> nbformat.NotebookNode:
-    return nbformat.read(path, as_version=4)
+    """A stored notebook; not to be changed."""
+    return notebooks.read(path)
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
-
-
-def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[nbformat.NotebookNode]:
-    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
-
-
-def markdown(notebook: nbformat.NotebookNode) -> str:
-    return "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
 
 
 def by_name(path: Path) -> str:
@@ -64,8 +61,7 @@ def test_no_error_is_stored(path):
 def test_outputs_belong_to_the_code(path):
     notebook = read(path)
     published = notebook.metadata["recformer"]
-    assert published["code_hash"] == series.code_hash(notebook), "run make publish"
-    assert published["data"] == "MovieLens-1M"
+    assert series.is_fresh(notebook, "MovieLens-1M"), "run make publish"
     assert published["wall_seconds"] > 0
     assert published["peak_mib"] < 2.5 * 1024
 
@@ -86,12 +82,12 @@ def test_nothing_of_a_machine_is_stored(path):
             shown = output.get("data", {})
             text += json.dumps({k: v for k, v in shown.items() if not k.startswith("image/")})
             assert not re.search(r"/(home|root|work|Users|tmp)/", text)
-            assert "Warning" not in text, "mend the cause of the warning"
+            assert "Warning" not in text, "fix what causes the warning"
 
 
 @every
 def test_no_output_is_a_script(path):
-    assert series.active_outputs(read(path)) == []
+    assert notebooks.active_outputs(read(path)) == []
 
 
 @pytest.mark.parametrize(
@@ -125,7 +121,7 @@ def test_an_output_that_is_a_script_is_not_published(mime, content, monkeypatch,
 def test_pictures_have_an_alternative_text(path):
     for cell in code_cells(read(path)):
         for output in cell.outputs:
-            for mime in series.IMAGE_TYPES:
+            for mime in notebooks.IMAGE_TYPES:
                 if mime in output.get("data", {}):
                     assert len(output.metadata[mime]["alt"]) > 30
                     base64.b64decode(output.data[mime], validate=False)
@@ -140,7 +136,7 @@ def test_kernel_is_the_plain_one(path):
 def test_skeleton(path):
     notebook = read(path)
     first, box, contents, setup = notebook.cells[:4]
-    title, promise = series.title_and_promise(notebook)
+    title, promise = notebooks.title_and_promise(notebook)
     assert re.fullmatch(rf"{path.name[:2]} · .+", title)
     assert promise.endswith(".")
     assert "<!-- navigation -->" in first.source
@@ -165,45 +161,51 @@ def test_the_environment_is_read_in_the_setup_cell_only(path):
 
 @main
 def test_each_notebook_says_what_it_found(path):
-    assert series.findings(read(path)), "tag a cell that prints the main result with 'finding'"
+    assert notebooks.findings(read(path)), "tag a cell that prints the main result with 'finding'"
+
+
+BOOKS = {path: read(path) for path in PATHS}
 
 
 @main
 def test_generated_parts_are_fresh(path):
-    notebook = read(path)
-    parts = {
-        "navigation": series.navigation(path),
-        "contents": series.contents(notebook),
-        "times": series.times(notebook),
-    }
-    for marker, text in parts.items():
-        found = re.findall(rf"<!-- {marker} -->(.*?)<!-- /{marker} -->", markdown(notebook), re.S)
+    for marker, text in series.cell_parts(path, BOOKS).items():
+        found = re.findall(rf"<!-- {marker} -->(.*?)<!-- /{marker} -->", markdown(read(path)), re.S)
         assert found, marker
         assert set(found) == {text}, "run make refresh"
 
 
-def test_the_readme_has_the_series():
+@main
+def test_navigation_leads_to_the_glossary(path):
+    for cell in (read(path).cells[0], read(path).cells[-1]):
+        assert "](../docs/glossary.md)" in cell.source
+
+
+@pytest.mark.parametrize("path", series.DOCUMENTS, ids=lambda path: path.name)
+def test_generated_tables_are_fresh(path):
+    text = path.read_text(encoding="utf-8")
+    assert series.filled(text, BOOKS) == text, "run make refresh"
+
+
+def test_the_readme_is_short_and_its_headline_is_a_result():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert series.series_table() in text
-    assert series.results() in text
+    assert len(text.encode()) <= 7 * 1024
+    results = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
+    headline = re.search(r"NDCG@10 of \*\*(0\.\d{4})\*\*.*?PCTM.*?(0\.\d{4})", text, re.S)
+    ours, published = map(float, headline.groups())
+    assert f"**{ours:.4f}**" in results
+    assert f"{published:.4f}".lstrip("0") in results
+    assert ours > published
 
 
-def test_the_readme_shows_each_model_beside_its_rivals_with_intervals():
-    """The table of notebook 08, between the README's own marks."""
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    block = readme.split("<!-- results -->")[1].split("<!-- /results -->")[0]
-    rows = {
-        cells[1].strip(): cells
-        for cells in (line.split("|") for line in block.splitlines())
-        if len(cells) == 8
-    }
+def test_results_show_each_model_beside_its_rivals_with_intervals():
+    """The table of notebook 08."""
+    text = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     for model in ("popularity", "Markov chain", "distance counts (PCTM)", "the network"):
-        for value in rows[model][2:4]:  # HR@10 and NDCG@10
-            mean, low, high = map(
-                float, re.fullmatch(r" ([\d.]+) \[([\d.]+), ([\d.]+)\] ", value).groups()
-            )
-            assert low < mean < high < 1
-    assert float(rows["the network"][3].split()[0]) > float(rows["popularity"][3].split()[0])
+        intervals = re.findall(r"([\d.]+) \[([\d.]+), ([\d.]+)\]", rows[model])
+        assert len(intervals) >= 2, model  # HR@10 and NDCG@10
+        assert all(float(low) < float(mean) < float(high) < 1 for mean, low, high in intervals)
 
 
 def test_result_tables_are_the_markdown_that_tagged_cells_displayed():
@@ -217,31 +219,37 @@ def test_result_tables_are_the_markdown_that_tagged_cells_displayed():
         ),
         new.new_code_cell("2", outputs=[table], execution_count=2),
     ]
-    assert series.result_tables(new.new_notebook(cells=cells)) == ["| a |"]
+    assert notebooks.result_tables(new.new_notebook(cells=cells)) == ["| a |"]
     cells[1].outputs = [other]
     with pytest.raises(ValueError, match="09 · Title: the cell tagged 'results' displays no"):
-        series.result_tables(new.new_notebook(cells=cells))
+        notebooks.result_tables(new.new_notebook(cells=cells))
     cells[1].execution_count = None  # a notebook that was never executed has nothing to show
-    assert series.result_tables(new.new_notebook(cells=cells)) == []
+    assert notebooks.result_tables(new.new_notebook(cells=cells)) == []
 
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("path", [*ALL, REPOSITORY / "README.md"], ids=lambda p: p.stem)
+def anchors_of(text: str) -> set[str]:
+    """Of its headings: as Jupyter makes them, and as GitHub and the site do."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    dashed = {heading.replace("`", "").replace(" ", "-") for heading in headings}
+    return dashed | {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("path", [*ALL, *PAGES], ids=lambda p: p.stem)
 def test_links_resolve(path):
     text = markdown(read(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    anchors = {heading.replace("`", "").replace(" ", "-") for heading in headings}
-    anchors |= {anchor.lower() for anchor in anchors}
     for link in LINK.findall(text):
         if re.match(r"https?://|mailto:", link):
             continue
         target, _, anchor = link.partition("#")
-        if target:
-            assert (path.parent / unquote(target)).exists(), link
-        elif anchor:
-            assert unquote(anchor) in anchors, link
+        file = (path.parent / unquote(target)).resolve() if target else path
+        assert file.exists(), link
+        if anchor and (not target or file.suffix == ".md"):
+            there = text if not target else file.read_text(encoding="utf-8")
+            assert unquote(anchor) in anchors_of(there), link
 
 
 @pytest.mark.parametrize("path", PATHS, ids=by_name)
@@ -259,7 +267,7 @@ def test_exercises_have_checked_solutions(path):
 @pytest.mark.parametrize("path", PATHS, ids=by_name)
 def test_checks_refuse_wrong_answers_and_accept_right_ones(path):
     """Runs the solutions; before each check, first the wrong answer has to be refused."""
-    notebook = read(path.parent / "solutions" / path.name)
+    notebook = notebooks.read(path.parent / "solutions" / path.name)
     cells = []
     answer = []
     for cell in code_cells(notebook):
@@ -286,11 +294,56 @@ def test_checks_refuse_wrong_answers_and_accept_right_ones(path):
     assert printed.count(": correct") == len(tagged(read(path), "check"))
 
 
-@main
-def test_pages_carry_the_alternative_texts(path, tmp_path):
-    notebook = read(path)
+def test_pages_carry_the_alternative_texts(tmp_path):
+    notebook = read(PATHS[0])
     series.write_page(notebook, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert series.NO_ALT not in page
-    for text in series.alternative_texts(notebook):
+    assert notebooks.NO_ALT not in page
+    for text in notebooks.alternative_texts(notebook):
         assert f'alt="{text}"' in page
+
+
+def new_notebook(source: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+
+
+@pytest.fixture
+def copy_of_the_module(tmp_path, monkeypatch):
+    """A repository of our own with the module and stored results, to be changed."""
+    for folder in ("recformer_utils", "data/pretrained", "notebooks/configs"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    monkeypatch.setattr(freshness, "REPOSITORY", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("recformer_utils/evaluation.py", 'kind="stable"', 'kind="heapsort"'),
+        ("recformer_utils/transformer.py", "triu", "tril"),
+        ("notebooks/configs/pretrained.yaml", "seed: 0", "seed: 1"),
+        ("data/pretrained/results.jsonl", '"seed": 0', '"seed": 9'),
+    ],
+)
+def test_a_change_of_what_outputs_are_made_of_makes_them_stale(
+    copy_of_the_module, file, before, after
+):
+    notebook = new_notebook(
+        "from recformer_utils.training import load_config\n"
+        "load_config('configs/pretrained.yaml'), open('../data/pretrained/results.jsonl')"
+    )
+    fresh = freshness.code_hash(notebook)
+    path = copy_of_the_module / file
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\n# a comment\n" if file.endswith(".py") else text)
+    assert freshness.code_hash(notebook) == fresh, "a comment changes no output"
+    assert before in text
+    path.write_text(text.replace(before, after))
+    assert freshness.code_hash(notebook) != fresh
+
+
+def test_what_a_notebook_does_not_use_does_not_make_it_stale(copy_of_the_module):
+    notebook = new_notebook("from recformer_utils.movielens import load_movielens")
+    fresh = freshness.code_hash(notebook)
+    (copy_of_the_module / "recformer_utils/baselines.py").write_text("")
+    assert freshness.code_hash(notebook) == fresh

@@ -26,16 +26,17 @@ from urllib.parse import unquote
 import nbformat
 import yaml
 
-from tools.series import (
-    IMAGE_TYPES,
-    REPOSITORY,
+from tools.common import REPOSITORY
+from tools.notebooks import (
     duration,
-    fill,
     findings,
+    pictures,
+    read,
     series,
     title_and_promise,
     write_notebook,
 )
+from tools.series import fill
 
 SETTINGS = REPOSITORY / "site/settings.yml"
 KEYS = {"date": str, "tags": list, "thumbnail": str, "categories": list, "author": str, "pin": bool}
@@ -116,13 +117,7 @@ class Post:
 
     def pictures(self) -> list[tuple[str, str, str]]:
         """Each stored picture in order: (media type, base64, alternative text)."""
-        return [
-            (mime, output.data[mime], output.metadata[mime]["alt"])
-            for cell in self.notebook.cells
-            for output in cell.get("outputs", [])
-            for mime in IMAGE_TYPES
-            if mime in output.get("data", {})
-        ]
+        return pictures(self.notebook)
 
     @cached_property
     def thumbnail(self) -> tuple[bytes, str]:
@@ -164,7 +159,7 @@ def check(data: dict, name: str) -> dict:
 
 def posts() -> list[Post]:
     """All notebooks of the series in reading order."""
-    return [Post(path, nbformat.read(path, as_version=4)) for path in series()]
+    return [Post(path, read(path)) for path in series()]
 
 
 def without_code(source: str) -> str:

@@ -6,21 +6,25 @@ folders are copied into the blog as they are. Nothing is executed: the stored ou
 
 import argparse
 import base64
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import yaml
-from bs4 import BeautifulSoup
 from nbconvert import MarkdownExporter
 from nbconvert.filters import strip_ansi
 from nbconvert.preprocessors import Preprocessor
 
+from tools.notebooks import IMAGE_TYPES
 from tools.post_data import MATH, Post, outside_code, posts, prepared, settings
-from tools.series import BUILD, IMAGE_TYPES
+from tools.series import BUILD
 
 OUTPUT = BUILD / "posts"
+NUMBER = r"[-+]?[\d.,]+(e[-+]?\d+)?%?|NaN|nan|-?inf|"
+UNNAMED = re.compile(r"Unnamed: |\d+$")
 TEMPLATE = """
 {%- extends 'markdown/index.md.j2' -%}
 {% block input %}{{ cell.source | fenced("python") }}{% endblock %}
@@ -56,39 +60,21 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*{}\[\]<>|#$]|\b_|_\b)", r"\\\1", " ".join(text.split()))
 
 
-def markdown_tables(html: str) -> str:
+def markdown_tables(page: str) -> str:
     """The tables of an output, such as DataFrames, in Markdown; "" where there are none."""
     tables = []
-    for table in BeautifulSoup(html, "html.parser").find_all("table"):
-        head = [_cells(row) for row in table.select("thead tr")]
-        body = [_cells(row) for row in table.select("tbody tr")] or [_cells(r) for r in table("tr")]
-        width = max(len(row) for row in head + body)
-        # pandas writes the names of the index into a second row of the head.
-        titles = [
-            " ".join(filter(None, parts)) for parts in zip(*_padded(head, width), strict=True)
-        ]
-        rows = [titles or [""] * width, *_padded(body, width)]
-        number = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?%?|NaN|nan|-?inf|")
-        ruler = [
-            "---:" if all(number.fullmatch(row[c]) for row in rows[1:]) else ":---"
-            for c in range(width)
-        ]
-        lines = [[escaped(cell) for cell in row] for row in rows]
-        lines.insert(1, ruler)
-        tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    for source in re.findall(r"<table.*?</table>", page, re.DOTALL):
+        (table,) = pd.read_html(io.StringIO(source))
+        as_text = dict.fromkeys(range(table.shape[1]), str)  # 0.10 stays 0.10
+        (table,) = pd.read_html(io.StringIO(source), converters=as_text, keep_default_na=False)
+        align = ["right" if table[c].str.fullmatch(NUMBER).all() else "left" for c in table]
+        # pandas names the columns without a title, and splits the index's names from the others'.
+        titles = [[column] if isinstance(column, str | int) else column for column in table.columns]
+        names = [[str(part) for part in parts if not UNNAMED.match(str(part))] for parts in titles]
+        table.columns = [escaped(" ".join(parts)) for parts in names]
+        table = table.map(escaped)
+        tables.append(table.to_markdown(index=False, disable_numparse=True, colalign=align))
     return "\n\n".join(tables)
-
-
-def _cells(row) -> list[str]:
-    """The texts of a row; a cell over several columns is followed by empty ones."""
-    texts = []
-    for cell in row.find_all(["th", "td"]):
-        texts += [cell.get_text(), *[""] * (int(cell.get("colspan", 1)) - 1)]
-    return texts
-
-
-def _padded(rows: list[list[str]], width: int) -> list[list[str]]:
-    return [[""] * (width - len(row)) + row for row in rows]
 
 
 def safe_prose(source: str) -> str:

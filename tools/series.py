@@ -1,16 +1,13 @@
 """The series as a whole: execute it, publish its outputs, keep its generated parts fresh.
 
 python -m tools.series run      executes copies into build/ and writes HTML pages there
-python -m tools.series publish  executes on MovieLens-1M and stores the outputs in notebooks/
-python -m tools.series refresh  regenerates navigation, contents, times and the README's table
+python -m tools.series publish  executes what is stale on MovieLens-1M, stores outputs in notebooks/
+python -m tools.series refresh  regenerates navigation, contents, times, and the tables in README and docs
 """
 
 import argparse
-import base64
 import datetime
-import hashlib
 import html
-import io
 import json
 import os
 import re
@@ -24,7 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbclient.util import run_sync
 from nbconvert import HTMLExporter
-from PIL import Image, ImageChops
+from nbconvert.filters import markdown2html
 from tqdm import tqdm
 
 from benchmarks.table import conditions, table
@@ -33,46 +30,31 @@ from recformer_utils.movielens import (
     MovieLensNotFoundError,
     load_movielens,
 )
-from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive, replacing
+from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
 from tools.common import REPOSITORY, machine
+from tools.freshness import code_hash
+from tools.notebooks import (
+    NO_ALT,
+    NOTEBOOKS,
+    active_outputs,
+    alternative_texts,
+    duration,
+    findings,
+    markdown,
+    read,
+    result_tables,
+    series,
+    tidy,
+    title_and_promise,
+    write_notebook,
+    write_text,
+)
 
-NOTEBOOKS = REPOSITORY / "notebooks"
 BUILD = REPOSITORY / "build"
-README = REPOSITORY / "README.md"
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "docs/results.md", REPOSITORY / "docs/speed.md"]
+GLOSSARY = REPOSITORY / "docs/glossary.md"
 MEASURE_PEAK = "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss"
-NO_ALT = "No description has been provided for this image"  # nbconvert's words
-# What could act in a reader's browser; tables and text need none of it.
-ACTIVE = re.compile(
-    r"<\s*(script|iframe|object|embed|form|link|meta|base)\b|javascript:|<[^>]*\son\w+\s*=", re.I
-)
-PLAIN_TYPES = (
-    "text/plain",
-    "text/markdown",
-    "text/html",
-    "text/latex",
-    "image/png",
-    "image/jpeg",
-    "image/gif",
-)
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif")
-
-
-def series() -> list[Path]:
-    """The notebooks in reading order."""
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-
-
-def code_hash(notebook: nbformat.NotebookNode) -> str:
-    """A hash of all code cells; outputs made by other code have another one."""
-    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
-
-
-def title_and_promise(notebook: nbformat.NotebookNode) -> tuple[str, str]:
-    """The heading of the first cell and the sentence below it."""
-    lines = [line for line in notebook.cells[0].source.splitlines() if line.strip()]
-    return lines[0].removeprefix("# ").strip(), lines[1].strip()
-
+Books = dict[Path, nbformat.NotebookNode]  # the notebooks in reading order
 
 # ---------------------------------------------------------------- generated parts
 
@@ -83,36 +65,27 @@ def fill(source: str, marker: str, text: str) -> str:
     return re.sub(pattern, lambda match: match[1] + text + match[2], source, flags=re.DOTALL)
 
 
-def navigation(path: Path) -> str:
-    """Links to the neighbours and the table of contents, as Markdown."""
-    paths = series()
+def navigation(path: Path, books: Books) -> str:
+    """Links to the neighbours, the table of contents and the glossary, as Markdown."""
+    links = ["[Contents](../README.md#the-series)", "[Glossary](../docs/glossary.md)"]
+    paths = list(books)
     i = paths.index(path)
-    links = ["[Contents](../README.md#the-series)"]
     if i > 0:
-        links.insert(0, f"← [{_title(paths[i - 1])}]({paths[i - 1].name})")
+        links.insert(0, f"← [{title_and_promise(books[paths[i - 1]])[0]}]({paths[i - 1].name})")
     if i + 1 < len(paths):
-        links.append(f"[{_title(paths[i + 1])}]({paths[i + 1].name}) →")
+        links.append(f"[{title_and_promise(books[paths[i + 1]])[0]}]({paths[i + 1].name}) →")
     return f"\n{' | '.join(links)}\n"
-
-
-def _title(path: Path) -> str:
-    return title_and_promise(nbformat.read(path, as_version=4))[0]
 
 
 def contents(notebook: nbformat.NotebookNode) -> str:
     """The notebook's second-level headings as a list of links."""
-    headings = re.findall(r"^## (.+)$", _markdown(notebook), flags=re.MULTILINE)
-    skip = {"Contents", "Setup"}
+    headings = re.findall(r"^## (.+)$", markdown(notebook), flags=re.MULTILINE)
     links = [
         f"- [{heading}](#{quote(heading.replace('`', '').replace(' ', '-'), safe=':,?+')})"
         for heading in headings
-        if heading not in skip
+        if heading not in ("Contents", "Setup")
     ]
     return "\n" + "\n".join(links) + "\n"
-
-
-def _markdown(notebook: nbformat.NotebookNode) -> str:
-    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
 def times(notebook: nbformat.NotebookNode) -> str:
@@ -126,66 +99,80 @@ def times(notebook: nbformat.NotebookNode) -> str:
     )
 
 
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+def cell_parts(path: Path, books: Books) -> dict[str, str]:
+    """What stands between the markers of a notebook's cells."""
+    notebook = books[path]
+    return {
+        "navigation": navigation(path, books),
+        "contents": contents(notebook),
+        "times": times(notebook),
+    }
 
 
-def refresh() -> list[Path]:
-    """Regenerates every generated part; returns the files that changed."""
-    changed = []
-    for path in series():
-        notebook = nbformat.read(path, as_version=4)
-        before = [cell.source for cell in notebook.cells]
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                cell.source = fill(cell.source, "navigation", navigation(path))
-                cell.source = fill(cell.source, "contents", contents(notebook))
-                cell.source = fill(cell.source, "times", times(notebook))
-        if before != [cell.source for cell in notebook.cells]:
-            write_notebook(notebook, path)
-            changed.append(path)
-    if README.exists():
-        text = README.read_text(encoding="utf-8")
-        new = fill(text, "series", f"\n{series_table()}\n")
-        new = fill(new, "results", f"\n{results()}\n")
-        if "<!-- speed -->" in new:
-            new = fill(new, "speed", f"\n{speed()}\n")
-        if new != text:
-            _write(README, new)
-            changed.append(README)
-    return changed
+def filled(text: str, books: Books) -> str:
+    """A document with the tables between its markers made again."""
+    tables = {
+        "series": series_table,
+        "results": results,
+        "findings": findings_table,
+        "speed": lambda _: speed(),
+    }
+    for marker, make in tables.items():
+        if f"<!-- {marker} -->" in text:
+            text = fill(text, marker, f"\n{make(books)}\n")
+    return text
 
 
-def series_table() -> str:
+def speed() -> str:
+    """What `make bench` measured last, and on which machine."""
+    rows = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding="utf-8"))
+    return f"{table(rows)}\n\n{conditions(rows)}"
+
+
+def results(books: Books) -> str:
+    """The tables that the notebooks displayed in cells tagged 'results'."""
+    return "\n\n".join(each for book in books.values() for each in result_tables(book))
+
+
+def series_table(books: Books) -> str:
     """The table of the series in the README."""
     rows = ["| notebook | what you take away | time, memory |", "| --- | --- | --- |"]
-    for path in series():
-        notebook = nbformat.read(path, as_version=4)
+    for path, notebook in books.items():
         title, promise = title_and_promise(notebook)
-        published = notebook.metadata.get("recformer")
-        cost = "not measured yet"
+        published, cost = notebook.metadata.get("recformer"), "not measured yet"
         if published:
             cost = f"{duration(published['wall_seconds'])}, {published['peak_mib'] / 1024:.1f} GiB"
         rows.append(f"| [{title}](notebooks/{path.name}) | {promise} | {cost} |")
     return "\n".join(rows)
 
 
-def results() -> str:
-    """For the README: tables of the published notebooks, then what each found in a row."""
-    rows, tables = ["| notebook | what it printed |", "| --- | --- |"], []
-    for path in series():
-        notebook = nbformat.read(path, as_version=4)
-        title = title_and_promise(notebook)[0]
+def findings_table(books: Books) -> str:
+    """What each notebook found, in the words that it printed."""
+    rows = ["| notebook | what it printed |", "| --- | --- |"]
+    for notebook in books.values():
         found = "<br>".join(f"`{' '.join(line.split())}`" for line in findings(notebook))
-        rows.append(f"| {title} | {found} |")
-        tables += result_tables(notebook)
-    return "\n\n".join([*tables, "\n".join(rows)])
+        rows.append(f"| {title_and_promise(notebook)[0]} | {found} |")
+    return "\n".join(rows)
 
 
-def speed() -> str:
-    """For the README: what `make bench` measured last, and on which machine."""
-    rows = json.loads((REPOSITORY / "benchmarks/results.json").read_text(encoding="utf-8"))
-    return f"{table(rows)}\n\n{conditions(rows)}"
+def refresh() -> list[Path]:
+    """Regenerates every generated part; returns the files that changed."""
+    books, changed = {path: read(path) for path in series()}, []
+    for path, notebook in books.items():
+        before = [cell.source for cell in notebook.cells]
+        for marker, text in cell_parts(path, books).items():
+            for cell in notebook.cells:
+                if cell.cell_type == "markdown":
+                    cell.source = fill(cell.source, marker, text)
+        if before != [cell.source for cell in notebook.cells]:
+            write_notebook(notebook, path)
+            changed.append(path)
+    for path in filter(Path.exists, DOCUMENTS):
+        text = path.read_text(encoding="utf-8")
+        if (new := filled(text, books)) != text:
+            write_text(path, new)
+            changed.append(path)
+    return changed
 
 
 # ---------------------------------------------------------------- execution
@@ -197,7 +184,7 @@ def execute(path: Path, data: str, title: str) -> nbformat.NotebookNode:
     Raises:
         CellExecutionError: a cell failed; the notebook holds what ran, as ``error.notebook``.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     client = NotebookClient(
         notebook,
         timeout=None,
@@ -242,145 +229,41 @@ def _peak_mib(client: NotebookClient) -> int:
     return value // (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Alt texts into the image outputs; nothing that differs from machine to machine."""
-    notebook.metadata["kernelspec"] = {
-        "display_name": "Python 3",
-        "language": "python",
-        "name": "python3",
-    }
-    notebook.metadata["language_info"] = {"name": "python"}
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = with_palette(output.data["image/png"])
-            for mime in IMAGE_TYPES:
-                if mime in output.get("data", {}) and "alt" in cell.metadata:
-                    output.metadata.setdefault(mime, {}).setdefault("alt", cell.metadata["alt"])
-    return notebook
-
-
-def with_palette(png: str, tolerance: int = 8) -> str:
-    """The same PNG (base64) with a palette of 256 colors, a third of the size for most figures.
-
-    Left alone: animations, pictures with transparency, and those of which some pixel would change
-    by more than ``tolerance`` of 255.
-    """
-    image = Image.open(io.BytesIO(base64.b64decode(png)))
-    if getattr(image, "n_frames", 1) > 1 or image.convert("RGBA").getextrema()[3][0] < 255:
-        return png
-    picture = image.convert("RGB")
-    small = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    change = ImageChops.difference(picture, small.convert("RGB")).getextrema()
-    if max(high for _, high in change) > tolerance:
-        return png
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG", optimize=True)
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return min(encoded, png, key=len)
-
-
-def findings(notebook: nbformat.NotebookNode) -> list[str]:
-    """What the cells tagged 'finding' printed: the notebook's results in a line or two."""
-    lines = []
-    for cell in notebook.cells:
-        if "finding" in cell.metadata.get("tags", []):
-            for output in cell.outputs:
-                if output.output_type == "stream" and output.name == "stdout":
-                    lines += output.text.strip().splitlines()
-    return lines
-
-
-def result_tables(notebook: nbformat.NotebookNode) -> list[str]:
-    """The Markdown that the cells tagged 'results' displayed, for the README to show as it is.
-
-    Raises:
-        ValueError: such a cell has been executed and displayed no Markdown.
-    """
-    tables = []
-    for cell in notebook.cells:
-        if "results" in cell.metadata.get("tags", []) and cell.execution_count:
-            shown = [
-                o.data["text/markdown"]
-                for o in cell.outputs
-                if "text/markdown" in o.get("data", {})
-            ]
-            if not shown:
-                raise ValueError(
-                    f"{title_and_promise(notebook)[0]}: the cell tagged 'results' displays no "
-                    f"Markdown; end it with display(Markdown(...))"
-                )
-            tables += [table.strip() for table in shown]
-    return tables
-
-
-# ---------------------------------------------------------------- files
-
-
-def active_outputs(notebook: nbformat.NotebookNode) -> list[str]:
-    """Outputs that a published notebook may not carry, in words: scripts, and types unknown here."""
-    found = []
-    for number, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
-            for mime, content in output.get("data", {}).items():
-                if mime not in PLAIN_TYPES:
-                    found.append(f"cell {number} holds {mime}")
-                elif mime in ("text/html", "text/markdown") and ACTIVE.search(content):
-                    found.append(f"cell {number} holds {ACTIVE.search(content)[0]!r} in {mime}")
-    return found
-
-
-def write_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Validates a notebook and moves it into place in one step."""
-    nbformat.validate(notebook)
-    _write(path, nbformat.writes(notebook) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, mode=0o644) as file:
-        file.write(text.encode())
+# ---------------------------------------------------------------- pages in build/
 
 
 def write_page(notebook: nbformat.NotebookNode, path: Path) -> None:
     """An HTML page beside the executed copy; links to other notebooks become links to pages."""
-    page, _ = HTMLExporter(template_name="lab").from_notebook_node(
-        notebook, resources={"metadata": {"name": path.stem}}
+    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    page, _ = exporter.from_notebook_node(
+        notebook, resources={"metadata": {"name": path.stem, "path": str(NOTEBOOKS)}}
     )
     # nbconvert's lab template leaves out the alternative texts that the outputs carry.
     alts = iter(alternative_texts(notebook))
     page = re.sub(f'alt="{NO_ALT}"', lambda match: f'alt="{next(alts, NO_ALT)}"', page)
     page = re.sub(r'href="([0-9]{2}_[a-z_]+)\.ipynb"', r'href="\1.html"', page)
     page = page.replace('href="../README.md#the-series"', 'href="index.html"')
-    _write(path, page)
-
-
-def alternative_texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """The alternative text of each picture, in the order in which they are shown."""
-    return [
-        html.escape(output.metadata.get(mime, {}).get("alt", NO_ALT))
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        for mime in IMAGE_TYPES
-        if mime in output.get("data", {})
-    ]
+    write_text(path, re.sub(r'href="\.\./docs/glossary\.md', 'href="glossary.html', page))
 
 
 def write_index(paths: list[Path]) -> None:
-    """The page that lists the pages."""
+    """The page that lists the pages, and the glossary that they link to."""
     rows = []
     for path in paths:
-        title, promise = title_and_promise(nbformat.read(path, as_version=4))
+        title, promise = title_and_promise(read(path))
         link = f'<a href="{path.stem}.html">{html.escape(title)}</a>'
         rows.append(f"<li>{link}<br>{html.escape(promise)}</li>")
+    lists = {"index": f"<h1>recformer</h1><ul>{''.join(rows)}</ul>"}
+    if GLOSSARY.exists():
+        lists["glossary"] = markdown2html(GLOSSARY.read_text(encoding="utf-8"))
     style = "body{font:18px/1.6 sans-serif;max-width:42em;margin:3em auto;padding:0 1em}"
-    _write(
-        BUILD / "index.html",
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>recformer</title>"
-        f"<meta name=viewport content='width=device-width'><style>{style} li{{margin:1em 0}}"
-        f"</style><h1>recformer</h1><ul>{''.join(rows)}</ul></html>\n",
-    )
+    for name, body in lists.items():
+        write_text(
+            BUILD / f"{name}.html",
+            f"<!doctype html><html lang=en><meta charset=utf-8><title>recformer</title>"
+            f"<meta name=viewport content='width=device-width'><style>{style} li{{margin:1em 0}}"
+            f"</style>{body}</html>\n",
+        )
 
 
 # ---------------------------------------------------------------- commands
@@ -413,21 +296,32 @@ def run(paths: list[Path], data: str) -> int:
     return 0
 
 
-def publish(paths: list[Path], data: str) -> int:
-    """Executes on the full data set and stores the outputs in the notebooks themselves."""
+def is_fresh(notebook: nbformat.NotebookNode, title: str) -> bool:
+    """Whether the stored outputs were made on this data set by what is there now."""
+    published = notebook.metadata.get("recformer", {})
+    return published.get("data") == title and published.get("code_hash") == code_hash(notebook)
+
+
+def publish(paths: list[Path], data: str, everything: bool = False) -> int:
+    """Executes what is stale on the full data set and stores the outputs in the notebooks."""
     title = str(load_movielens(data)).split(":")[0]
-    for path in paths:
-        for each in (path, NOTEBOOKS / "solutions" / path.name):
-            if each.exists():
-                try:
-                    notebook = execute(each, data, title)
-                except CellExecutionError as error:
-                    print(f"\n{each.name} stopped at an error, nothing was stored:\n{error}")
-                    return 1
-                if active := active_outputs(notebook):
-                    print(f"\n{each.name}: nothing was stored, {'; '.join(active)}")
-                    return 1
-                write_notebook(notebook, each)
+    both = [each for path in paths for each in (path, NOTEBOOKS / "solutions" / path.name)]
+    for path in filter(Path.exists, both):
+        if not everything and is_fresh(read(path), title):
+            continue
+        try:
+            notebook = execute(path, data, title)
+        except CellExecutionError as error:
+            print(f"\n{path.name} stopped at an error, nothing was stored:\n{error}")
+            return 1
+        if active := active_outputs(notebook):
+            print(f"\n{path.name}: nothing was stored, {'; '.join(active)}")
+            return 1
+        write_notebook(notebook, path)
+    return report_refresh()
+
+
+def report_refresh() -> int:
     for path in refresh():
         print(f"regenerated parts of {path.relative_to(REPOSITORY)}")
     return 0
@@ -440,20 +334,20 @@ def main() -> int:
     parser.add_argument("command", choices=["run", "publish", "refresh"])
     parser.add_argument("--only", nargs="*", default=[], help="numbers of notebooks, such as 03")
     parser.add_argument("--data", help="auto, sample, ml-1m or a folder")
+    parser.add_argument("--all", action="store_true", help="publish also what is not stale")
     arguments = parser.parse_args()
     paths = [p for p in series() if not arguments.only or p.name[:2] in arguments.only]
     if not paths:
         parser.error(f"no notebook has a number in {arguments.only}")
     stored = (NOTEBOOKS, NOTEBOOKS / "solutions", REPOSITORY)
     try:
-        with exclusive(BUILD, f"make {arguments.command}, or its like,", *stored):
+        with exclusive(BUILD, f"make {arguments.command} or another command on notebooks", *stored):
             if arguments.command == "run":
                 return run(paths, arguments.data or "auto")
             if arguments.command == "publish":
-                return publish(paths, arguments.data or "ml-1m")
-            for path in refresh():
-                print(f"regenerated parts of {path.relative_to(REPOSITORY)}")
-            return 0
+                everything = arguments.all or bool(arguments.only)
+                return publish(paths, arguments.data or "ml-1m", everything)
+            return report_refresh()
     except (InUseError, NotWrittenError, MovieLensFormatError, MovieLensNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
