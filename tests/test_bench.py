@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from benchmarks import bench, measure, stages, table
-from tools import series
 from tools.common import REPOSITORY
 
 FIELDS = {
@@ -64,13 +63,6 @@ def test_the_stored_run_is_whole():
         assert line["repetitions"] >= 5 or line["plain"] is None
     peers = {line["peer_name"] for line in rows}
     assert {"RecTools", "RecBole"} <= peers
-
-
-def test_the_readme_shows_what_is_stored():
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    block = readme.split("<!-- speed -->")[1].split("<!-- /speed -->")[0]
-    assert block.strip() == series.speed(), "run make refresh"
-    assert len(re.findall(r"^\|", block, re.MULTILINE)) == len(stored()) + 2
 
 
 def test_a_row_compares_in_the_right_direction():

@@ -112,7 +112,7 @@ def test_an_output_that_is_a_script_is_not_published(mime, content, monkeypatch,
     path.write_text("before")
     monkeypatch.setattr(series, "execute", lambda *arguments: notebook)
     monkeypatch.setattr(series, "NOTEBOOKS", tmp_path)
-    assert series.publish([path], "sample") == 1
+    assert series.publish([path], "sample", everything=True) == 1
     assert "01_a.ipynb: nothing was stored, cell 1 holds" in capsys.readouterr().out
     assert path.read_text() == "before"
 
