@@ -19,11 +19,11 @@ import pandas as pd
 from filelock import FileLock  # PyTorch brings it
 
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
-from recformer_utils.posters.cards import PALETTES, font_file, split_title
-from recformer_utils.posters.svg import HEIGHT, WIDTH, instructions
+from recformer_utils.posters.cards import STYLES, font_file, split_title
 from recformer_utils.runs.checkpoints import CheckpointError
 from recformer_utils.runs.files import replacing
 from recformer_utils.tokens import MovieLensMetadata, find_movies
+from tools.card_svg import HEIGHT, WIDTH, instructions
 from tools.common import REPOSITORY
 from tools.demo_model import compare, export, load_pretrained
 
@@ -103,7 +103,7 @@ def catalogue(data: MovieLens, metadata: MovieLensMetadata) -> list[dict]:
         tokens, movies[["movie_id", "title", "genres"]].itertuples(index=False), strict=True
     ):
         name, year = split_title(title)
-        known = [genre for genre in PALETTES if genre in genres.split("|")]
+        known = [genre for genre in STYLES if genre in genres.split("|")]
         films.append(
             {"id": int(movie_id), "token": int(token), "name": name, "year": year, "genres": known}
         )

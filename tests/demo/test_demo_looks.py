@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from recformer_utils.movielens import load_movielens
-from recformer_utils.posters.cards import PALETTES, title_card
+from recformer_utils.posters.cards import STYLES, title_card
 
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {
@@ -27,14 +27,14 @@ def test_cards_are_those_of_the_notebooks(visit, sample_demo):
     page = reader.open()
     view = json.loads((sample_demo / "cards.json").read_text())["view"]
     chosen = []
-    for genre in PALETTES:  # two films whose card shows this genre, if there are so many
+    for genre in STYLES:  # two films whose card shows this genre, if there are so many
         label = "" if genre == "Other" else genre.upper()
         cards = json.loads((sample_demo / "cards.json").read_text())["cards"]
         shown = [
             movie for movie, card in cards.items() if card["text"][-1][-1].endswith(f"· {label}")
         ]
         chosen += [int(movie) for movie in shown[:4]]
-    assert len(chosen) > 2 * (len(PALETTES) - 1)
+    assert len(chosen) > 2 * (len(STYLES) - 1)
     page.evaluate(
         """async ([chosen, view]) => {
             const { drawCard } = await import("./cards.js");

@@ -135,7 +135,9 @@ def test_two_trainings_never_share_a_folder(config_for, tmp_path):
         with pytest.raises(InUseError), exclusive(folder, "a training"):
             pass
     assert second.code == 1
-    assert f"{folder}: a training is at work there already" in second.output.splitlines()[-1]
+    assert (
+        f"{folder}: a training is already running in this folder" in second.output.splitlines()[-1]
+    )
     assert not (folder / "model.pth").exists()
     assert train(config_for(folder), tmp_path).code == 0
 

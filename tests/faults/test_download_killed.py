@@ -102,7 +102,7 @@ def test_of_two_downloads_at_once_one_waits_for_nothing_and_says_why(server, tmp
         second = run(jobs.download, *arguments, folder=folder.parent, logs=tmp_path / "two")
         assert second.code == 1
         assert "InUseError" in second.output
-        assert "a download is at work there already" in second.output
+        assert "a download is already running in this folder" in second.output
         first.join(60)
     assert first.exitcode == 0
     assert contents(folder) == FILES

@@ -24,7 +24,7 @@ README = "# A\n<!-- series -->\n<!-- /series -->\n<!-- results -->\n<!-- /result
 def notebook() -> nbformat.NotebookNode:
     new = nbformat.v4
     head = "# 01 · A small one\n\nIt counts to three.\n\n<!-- navigation -->"
-    head += "\n[Contents](../README.md#the-series)\n<!-- /navigation -->"
+    head += "\n[Contents](../README.md#the-series) | [Glossary](../docs/glossary.md)\n<!-- /navigation -->"
     return new.new_notebook(
         cells=[
             new.new_markdown_cell(head),
@@ -122,7 +122,7 @@ def test_killed_while_a_cell_runs_the_kernel_ends_too(repository, tmp_path):
             time.sleep(0.02)
         second = run(jobs.run_series, root, "publish", folder=root, logs=tmp_path / "second")
         assert second.code == 1
-        assert "make publish, or its like, is at work there already" in second.output
+        assert "make publish or another command on notebooks is already running" in second.output
         job.kill()
     kernel = Path("/proc") / mark.read_text()
     deadline = time.monotonic() + 30

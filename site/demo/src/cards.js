@@ -1,4 +1,4 @@
-// Title cards: SVG from the instructions that recformer_utils/posters/svg.py wrote for the cards of
+// Title cards: SVG from the instructions that tools/card_svg.py wrote for the cards of
 // the series. SVG is sharp on every screen and at every size.
 
 const SVG = "http://www.w3.org/2000/svg";

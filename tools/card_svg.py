@@ -1,9 +1,8 @@
-"""The same cards as drawing instructions, for a page that draws them as SVG."""
+"""Title cards as drawing instructions, for a page that draws them as SVG: the second back end."""
 
 import math
 
 from recformer_utils.posters.cards import ART, design
-from recformer_utils.posters.motifs import Shape
 
 WIDTH, HEIGHT = 480, 720  # units of the instructions
 
@@ -29,7 +28,7 @@ def instructions(movie_id: int, title: str, genres: str) -> dict:
     }
 
 
-def _paths(shapes: list[Shape]) -> list[list[str]]:
+def _paths(shapes: list[tuple]) -> list[list[str]]:
     """Neighbours of one colour share a path; all turn the same way, so that none cuts a hole."""
     paths: list[list[str]] = []
     for kind, color, numbers in shapes:
