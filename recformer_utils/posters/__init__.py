@@ -233,7 +233,7 @@ def _parts(rows: list[Row], pictures: dict[int, Picture]) -> Iterator[tuple[list
         yield from _parts(rows[len(rows) // 2 :], pictures)
         return
     while len(data) > LARGEST_BYTES:  # of a single row, so a little smaller will do
-        canvas = ImageOps.scale(canvas, 0.8, Image.Resampling.LANCZOS)
+        canvas = ImageOps.scale(canvas, 0.85, Image.Resampling.LANCZOS)
         mime, data = encode(canvas, photographs)
     yield rows, mime, data
 
