@@ -28,7 +28,7 @@ class Sequences:
 
     @property
     def num_users(self) -> int:
-        """Number of users, those without a single interaction included."""
+        """Number of users, those without interactions included."""
         return len(self.offsets) - 1
 
     @property
@@ -42,10 +42,7 @@ class Sequences:
 
 
 def order_by_time(ratings: pd.DataFrame, metadata: MovieLensMetadata) -> Sequences:
-    """Orders each user's ratings by time; ties keep the order of the file.
-
-    An id that the vocabulary does not know raises UnknownIdError.
-    """
+    """Orders each user's ratings by time; ties keep the order of the file."""
     user_tokens = metadata.tokenize_users(ratings["user_id"].to_numpy())
     movie_tokens = metadata.tokenize_movies(ratings["movie_id"].to_numpy())
     timestamps = ratings["unix_timestamp"].to_numpy(dtype=np.int64)

@@ -18,7 +18,10 @@ FILES = (
 BEHIND = ("formats", "runs", "posters", "distributed")
 
 # Public names that no notebook prints, and why.
-NOT_PRINTED: dict[str, str] = {}
+NOT_PRINTED: dict[str, str] = {
+    "find_movies": "a title search, which holds no idea of the series",
+    "plain_title": "the title search's helper, see find_movies",
+}
 
 Definition = ast.ClassDef | ast.FunctionDef
 
