@@ -24,7 +24,7 @@ import torch
 
 from benchmarks import measure, stages
 from benchmarks.table import conditions, row, table
-from recformer_utils.runs import multiplies_bfloat16
+from recformer_utils.runs.precision import multiplies_bfloat16
 from tools.common import REPOSITORY, machine, write_json
 
 RESULTS = REPOSITORY / "benchmarks/results.json"

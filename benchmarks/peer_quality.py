@@ -18,8 +18,7 @@ import numpy as np
 from benchmarks.bench import PEERS
 from benchmarks.quality import TRAINER, Row, find, read, results_file, store
 from recformer_utils.movielens import load_movielens
-from recformer_utils.runs.record import machine
-from tools.common import REPOSITORY
+from tools.common import REPOSITORY, machine
 
 ROW = Row(0, "RecTools' SASRec, softmax")
 
@@ -48,14 +47,14 @@ def main() -> None:
     data = read(movielens, arguments.group, "leave-one-out")
     questions = {
         f"{name}_{key}": value
-        for name, part in (("validation", data.validation), ("test", data.test))
+        for name, part in (("validation", data.split.validation), ("test", data.split.test))
         for key, value in part._asdict().items()
     }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "questions.npz"
         np.savez(
             file, movie_tokens=data.sequences.movie_tokens, offsets=data.sequences.offsets,
-            train_lengths=data.train_lengths, **questions,
+            train_lengths=data.split.train_lengths, **questions,
         )  # fmt: skip
         script = REPOSITORY / "benchmarks/peers/rectools_quality.py"
         command = [arguments.python, script, file]
@@ -70,7 +69,8 @@ def main() -> None:
         for name in ("hr10", "ndcg10")
     )
     line = {
-        "rung": ROW.rung, "name": ROW.name, **mine, "target_time": False,
+        "rung": ROW.rung, "name": ROW.name, **mine, "ties": "file", "ids_only": True,
+        "target_time": False,
         "val_hr10": hits["validation"], "val_ndcg10": gains["validation"],
         "val_ndcg10_interval": None, "val_ndcg10_network": gains["validation"],
         "count_weights": [0.0, 0.0], "test_hr10": hits["test"], "test_ndcg10": gains["test"],

@@ -1,4 +1,4 @@
-"""Trains and measures one row of notebook 10's ladder: python -m benchmarks.quality --rung 3 --seed 0
+"""Trains and measures rows of notebook 10's ladder: python -m benchmarks.quality --row gaps
 
 Rows: `--list`. Groups: A is the 5-core catalogue, B all rated movies; splits: leave-one-out, or
 temporal (the clock, q = 0.9). Each run appends one line to data/pretrained/results.jsonl. A killed
@@ -12,7 +12,6 @@ import datetime
 import hashlib
 import itertools
 import json
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,34 +22,41 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from recformer_utils.baselines import distance_counts, score_function
+from benchmarks.measure import peak_mib
+from benchmarks.variants import VARIANTS
+from recformer_utils.baselines import distance_counts
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens import MovieLens, load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer
-from recformer_utils.runs.checkpoints import load_weights
-from recformer_utils.runs.config import TrainerConfig, choose_device
+from recformer_utils.runs import save_atomically
 from recformer_utils.runs.files import replacing
-from recformer_utils.runs.record import machine
 from recformer_utils.sequence_model import (
-    Questions,
     SequenceModel,
     SequenceModelConfig,
     history_scores,
-    movie_features,
-    save_sequence_model,
     train_sequence_model,
 )
 from recformer_utils.sequences import (
+    Questions,
     Sequences,
+    Split,
     last_windows,
     leave_one_out,
     order_by_time,
     temporal_split,
 )
-from recformer_utils.tokens import MovieLensMetadata
-from recformer_utils.training import TrainingResult, get_dataset, get_model_config, load_config
+from recformer_utils.tokens import MovieLensMetadata, movie_features
+from recformer_utils.training import (
+    TrainerConfig,
+    TrainingResult,
+    choose_device,
+    get_dataset,
+    get_model_config,
+    load_config,
+    load_weights,
+)
 from recformer_utils.transformer import TransformerConfig
-from tools.common import REPOSITORY
+from tools.common import REPOSITORY, machine
 
 RESULTS = REPOSITORY / "data/pretrained/results.jsonl"
 FAR_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # of counts up to twenty movies apart
@@ -68,12 +74,11 @@ class Row:
     heads: int = 2
     length: int = 200
     dropout: float = 0.2
-    rotary: bool = False  # positions by turning, not by an embedding
-    overlap: int = 0  # movies that a training piece reads again from the one before it
+    variant: str = ""  # of benchmarks.variants; "" is the model of recformer_utils
     model: dict[str, Any] = field(default_factory=dict)  # of SequenceModelConfig
     trainer: dict[str, Any] = field(default_factory=dict)  # of TrainerConfig
     features: bool = False  # genres, year and place of each movie are known
-    counts: bool = False  # counts of followers are added to the logits, weighed on validation
+    counts: bool = False  # counts of followers are added to the logits, weighted on validation
     seeds: int = 1  # networks whose probabilities are averaged
 
 
@@ -83,54 +88,48 @@ TRAINER = {
     "progress": False,
 }  # fmt: skip
 GAPS = {"previous_gap": True}
-ROTARY = {"rotary": True, "features": True}
-BOTH = {**ROTARY, "counts": True}
+TARGET_TIME = {**GAPS, "next_gap": True}
+PLACES = {"variant": "places"}
+BOTH = {"features": True, "counts": True}
 BEST = {"width": 128, "heads": 4, "dropout": 0.3, **BOTH}
 LONG = {"num_epochs": 20}
+SLOW = {"starting_learning_rate": 0.0005}
 ROWS = {
     "window": Row(1, "the model of the post: one target per window of five"),
-    "positions": Row(2, "a target at every position", model={"tied_output": False}),
+    "positions": Row(2, "a target at every position", variant="untied"),
     "large-batch": Row(
-        2, "the same, 128 histories a step", model={"tied_output": False},
-        trainer={"batch_size": 128},
+        2, "the same, 128 histories a step", variant="untied", trainer={"batch_size": 128}
     ),
-    "tied": Row(3, "output tied to the embeddings"),
-    "bce": Row(4, "yes or no, one negative", model={"loss": "bce"}),
-    "sampled": Row(
-        4, "softmax over 256 negatives", model={"loss": "sampled", "negatives": 256}
-    ),
-    "gbce": Row(4, "gBCE, 256 negatives", model={"loss": "gbce", "negatives": 256}),
+    "tied": Row(3, "output tied to the embeddings", **PLACES),
+    "bce": Row(4, "binary cross-entropy, one negative", variant="bce"),
+    "sampled": Row(4, "softmax over 256 negatives", variant="sampled"),
+    "gbce": Row(4, "gBCE, 256 negatives", variant="gbce"),
     "gbce-slow": Row(
-        4, "gBCE, 256 negatives, a quarter of the learning rate",
-        model={"loss": "gbce", "negatives": 256}, trainer={"starting_learning_rate": 0.0005},
+        4, "gBCE, 256 negatives, a quarter of the learning rate", variant="gbce", trainer=SLOW
     ),
-    "cosine": Row(4, "cosine scores, temperature 0.05", model={"temperature": 0.05}),
-    "width-32": Row(5, "32 wide", width=32),
-    "width-128": Row(5, "128 wide", width=128, heads=4),
-    "blocks-1": Row(5, "one block", layers=1),
-    "blocks-4": Row(5, "four blocks", layers=4),
-    "dropout-0": Row(5, "no dropout", dropout=0.0),
-    "dropout-4": Row(5, "dropout 0.4", dropout=0.4),
-    "length-50": Row(5, "histories of 50", length=50),
-    "average": Row(6, "moving average of the weights", trainer={"average_decay": 0.995}),
-    "smoothing": Row(6, "label smoothing 0.1", model={"label_smoothing": 0.1}),
-    "overlap": Row(6, "pieces overlap by 50 movies", overlap=50),
-    "ratings": Row(6, "ratings as input", model={"ratings": True}),
-    "features": Row(6, "genres, year, place of the title", features=True),
-    "rotary": Row(6, "rotary positions", rotary=True),
-    "both": Row(6, "features and rotary positions", **ROTARY),
+    "cosine": Row(4, "cosine scores, temperature 0.05", variant="cosine"),
+    "width-32": Row(5, "32 wide", width=32, **PLACES),
+    "width-128": Row(5, "128 wide", width=128, heads=4, **PLACES),
+    "blocks-1": Row(5, "one block", layers=1, **PLACES),
+    "blocks-4": Row(5, "four blocks", layers=4, **PLACES),
+    "dropout-0": Row(5, "no dropout", dropout=0.0, **PLACES),
+    "length-50": Row(5, "histories of 50", length=50, **PLACES),
+    "average": Row(6, "moving average of the weights", variant="average"),
+    "smoothing": Row(6, "label smoothing 0.1", variant="smoothing"),
+    "overlap": Row(6, "pieces overlap by 50 movies", variant="overlap"),
+    "features": Row(6, "genres, year, place of the title", features=True, **PLACES),
+    "rotary": Row(6, "rotary positions"),
+    "both": Row(6, "features and rotary positions", features=True),
     "counts": Row(7, "features, rotary positions, counts on the logits", **BOTH),
     "gaps": Row(8, "and gaps as input", model=GAPS, **BOTH),
     "gaps-dropout-0": Row(8, "gaps, no dropout", dropout=0.0, model=GAPS, **BOTH),
     "pair-gaps": Row(
         8, "and gaps of all pairs in attention", model={**GAPS, "pair_gaps": True}, **BOTH
     ),
-    "target-time": Row(
-        8, "and the time of the target", model={**GAPS, "next_gap": True}, **BOTH
-    ),
+    "target-time": Row(8, "and the time of the target", model=TARGET_TIME, **BOTH),
     "target-pair-gaps": Row(
         8, "the time of the target, for all pairs",
-        model={**GAPS, "next_gap": True, "pair_gaps": True}, **BOTH,
+        model={**TARGET_TIME, "pair_gaps": True}, **BOTH,
     ),
     "best": Row(8, "all of it, 128 wide, longer", model=GAPS, trainer=LONG, **BEST),
     "best-dropout-1": Row(
@@ -138,7 +137,7 @@ ROWS = {
     ),
     "best-target-time": Row(
         8, "all of it, the time of the target known",
-        model={**GAPS, "next_gap": True, "pair_gaps": True}, trainer=LONG, **BEST,
+        model={**TARGET_TIME, "pair_gaps": True}, trainer=LONG, **BEST,
     ),
     "ensemble": Row(9, "three of the best together", model=GAPS, trainer=LONG, seeds=3, **BEST),
 }  # fmt: skip
@@ -146,18 +145,12 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Data:
-    """Sequences, what of them is training, and the questions of validation and test.
-
-    Counts are taken anew for the test, of the first ``known_lengths`` movies of each user.
-    """
+    """A column of the table: its catalogue, its sequences, what is learned and what is asked."""
 
     movies: pd.DataFrame
     metadata: MovieLensMetadata
     sequences: Sequences
-    train_lengths: np.ndarray
-    known_lengths: np.ndarray
-    validation: Questions
-    test: Questions
+    split: Split
 
 
 def read(movielens: MovieLens, group: str, split: str, unrated: bool = False) -> Data:
@@ -177,79 +170,62 @@ def read(movielens: MovieLens, group: str, split: str, unrated: bool = False) ->
     metadata = MovieLensMetadata.from_frames(users, movies)
     sequences = order_by_time(ratings, metadata)
     if split == "leave-one-out":
-        loo = leave_one_out(sequences)
-        lengths = np.zeros(sequences.num_users, dtype=np.int64)
-        lengths[loo.user_tokens] = loo.train_lengths
-        validation = Questions(loo.user_tokens, loo.train_lengths, loo.validation_targets)
-        test = Questions(loo.user_tokens, loo.train_lengths + 1, loo.test_targets)
-        known = lengths + (lengths > 0)
-        return Data(movies, metadata, sequences, lengths, known, validation, test)
-    # Test, as published (Gusak et al., Time to Split, 2025): the last movie of everybody who comes
-    # after the cut; what the user watched before it is history, and nothing of it is learned from.
-    later = temporal_split(sequences)
-    users = np.flatnonzero((later.train_lengths < sequences.lengths) & (sequences.lengths > 1))
-    ends = sequences.lengths[users] - 1
-    test = Questions(users, ends, sequences.movie_tokens[sequences.offsets[users] + ends])
-    # Validation: the last movie before the cut, for everybody who has three there.
-    asked = np.flatnonzero(later.train_lengths >= 3)
-    ends = later.train_lengths[asked] - 1
-    targets = sequences.movie_tokens[sequences.offsets[asked] + ends]
-    lengths = later.train_lengths.copy()
-    lengths[asked] -= 1
-    validation = Questions(asked, ends, targets)
-    return Data(movies, metadata, sequences, lengths, later.train_lengths, validation, test)
+        return Data(movies, metadata, sequences, leave_one_out(sequences))
+    cut = int(np.ceil(np.quantile(sequences.timestamps, 0.9)))
+    return Data(movies, metadata, sequences, temporal_split(sequences, cut))
 
 
 def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -> TrainingResult:
     """Trains a row, or goes on with it, and keeps the best epoch by NDCG@10 on validation."""
     shape = TransformerConfig(
-        data.metadata.vocab_size, row.length, row.width, row.layers, row.heads,
+        vocab_size=data.metadata.vocab_size, context_window_size=row.length,
+        embedding_dimension=row.width, num_layers=row.layers, num_heads=row.heads,
         dropout_embeddings=row.dropout, dropout_attention=0.0, dropout_residual=row.dropout,
-        rotary=row.rotary,
     )  # fmt: skip
     trainer = TrainerConfig(
-        data_dir="", model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"),
-        seed=seed, **{**TRAINER, **row.trainer},
+        model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"), seed=seed,
+        **{**TRAINER, **row.trainer},
     )  # fmt: skip
+    variant = VARIANTS[row.variant]
     torch.manual_seed(seed)
     features = movie_features(data.movies, data.metadata) if row.features else torch.zeros(0, 0)
-    config = SequenceModelConfig(shape, item_features=features.shape[1], **row.model)
-    model = SequenceModel(config)
+    config = SequenceModelConfig(transformer=shape, item_features=features.shape[1], **row.model)
+    model = variant.model(config)
     if row.features:
         model.item_features.copy_(features)
     return train_sequence_model(
-        model.to(device), data.sequences, data.train_lengths, data.validation, trainer,
-        row.overlap, {"row": row_hash(row)}, lambda epoch, _: print(f"epoch {epoch}", flush=True),
+        model.to(device), data.sequences, data.split, trainer,
+        on_epoch=lambda epoch, _: print(f"epoch {epoch}", flush=True),
+        loss=variant.loss, cut=variant.cut, settings={"row": row_hash(row)},
     )  # fmt: skip
 
 
-def ask(score: ScoreFunction, data: Data, questions: Questions) -> torch.Tensor:
-    """Ranks of the targets, float (users,)."""
-    return evaluate_ranking(score, data.sequences, *questions)
+def all_scores(score: ScoreFunction, sequences: Sequences, questions: Questions) -> torch.Tensor:
+    """Scores of all questions, float (questions, vocab_size): 94 MB on MovieLens-1M."""
+    starts = range(0, len(questions.users), 512)
+    return torch.cat([score(sequences, questions.take(slice(i, i + 512))) for i in starts])
 
 
-def all_scores(score: ScoreFunction, questions: Questions) -> torch.Tensor:
-    """Scores of all questions, float (users, vocab_size): 94 MB on MovieLens-1M."""
-    return torch.cat([score(rows) for rows in torch.arange(len(questions.users)).split(512)])
+def ranks_of(scores: torch.Tensor, sequences: Sequences, questions: Questions) -> torch.Tensor:
+    """Ranks of the targets from scores of all questions, float (questions,)."""
+    parts = iter(scores.split(512))
+    return evaluate_ranking(lambda *_: next(parts), sequences, questions, batch_size=512)
 
 
 def count_scores(
-    data: Data, questions: Questions, ends: np.ndarray
+    data: Data, questions: Questions, lengths: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What counts of the first ``ends`` movies of each user say, asked about the histories.
+    """What counts of the first ``lengths`` movies of each user say, asked about the histories.
 
     Returns:
         The distance counts (PCTM), and the same for direct followers only with popularity left
-        out; both float (users, vocab_size).
+        out; both float (questions, vocab_size).
     """
     settings = {}, {"window": 1, "smoothing": 600.0, "popularity_power": 0.0}
     far, near = (
         all_scores(
-            score_function(
-                distance_counts(data.sequences, ends, data.metadata.vocab_size, **options),
-                data.sequences, questions.users, questions.ends,
-            ),
-            questions,
+            distance_counts(data.sequences, lengths, data.metadata.vocab_size, **options).score,
+            data.sequences, questions,
         )
         for options in settings
     )  # fmt: skip
@@ -261,10 +237,10 @@ Weights = tuple[float, float]
 
 def with_counts(
     network: torch.Tensor, counts: tuple[torch.Tensor, torch.Tensor], weights: Weights
-) -> ScoreFunction:
-    """log-softmax of the network + the weighed counts, all float (users, vocab_size)."""
+) -> torch.Tensor:
+    """log-softmax of the network + the weighted counts, all float (questions, vocab_size)."""
     (far, near), (w_far, w_near) = counts, weights
-    return lambda rows: network[rows].log_softmax(dim=-1) + w_far * far[rows] + w_near * near[rows]
+    return network.log_softmax(dim=-1) + w_far * far + w_near * near
 
 
 @dataclass(frozen=True)
@@ -272,7 +248,7 @@ class Scorer:
     """What a row scores with.
 
     Attributes:
-        logits: takes questions; float (users, vocab_size).
+        logits: takes questions; float (questions, vocab_size).
         best_epoch: of the (first) network.
         seconds: its training, all seeds together.
         parameters: of one network.
@@ -285,7 +261,7 @@ class Scorer:
 
 
 def window_scorer(data: Data, movielens: MovieLens, device: torch.device) -> Scorer:
-    """The stored model of the post, as tools/pretrain.py trained it."""
+    """The stored model of the post, as `python -m tools.pretrain` trained it."""
     folder = REPOSITORY / "data/pretrained" / movielens.name
     config = load_config(folder / "config.yaml")
     config["trainer_config"]["data_dir"] = str(movielens.folder)
@@ -293,19 +269,14 @@ def window_scorer(data: Data, movielens: MovieLens, device: torch.device) -> Sco
     model = load_weights(MovieLensTransformer(shape), folder / "model.pth").to(device)
     length = shape.movie_transformer_config.context_window_size
 
-    def logits(questions: Questions) -> torch.Tensor:
-        def score(rows: torch.Tensor) -> torch.Tensor:
-            users = questions.users[rows]
-            windows = last_windows(
-                data.sequences, users, questions.ends[rows], length, data.metadata.start_token
-            )
-            with torch.no_grad():
-                return model(windows.to(device), torch.as_tensor(users).to(device)).cpu()
-
-        return all_scores(score, questions)
+    def score(sequences: Sequences, questions: Questions) -> torch.Tensor:
+        windows = last_windows(sequences, questions, length, data.metadata.start_token)
+        with torch.no_grad():
+            return model(windows.to(device), torch.as_tensor(questions.users).to(device)).cpu()
 
     run = json.loads((folder / "run.json").read_text())
     size = sum(p.numel() for p in model.parameters())
+    logits = lambda questions: all_scores(score, data.sequences, questions)  # noqa: E731
     return Scorer(logits, run["best_epoch"], run["train_seconds"], size)
 
 
@@ -317,13 +288,8 @@ def sequence_scorer(
     models = [load_weights(result.model, result.model_file) for result in results]
 
     def logits(questions: Questions) -> torch.Tensor:
-        found = [
-            all_scores(
-                history_scores(model, data.sequences, questions.users, questions.ends, device),
-                questions,
-            )
-            for model in models
-        ]
+        scores = (history_scores(model, device) for model in models)
+        found = [all_scores(score, data.sequences, questions) for score in scores]
         if len(found) == 1:
             return found[0]
         return torch.stack([one.log_softmax(dim=-1) for one in found]).logsumexp(dim=0)
@@ -353,45 +319,50 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         folder = network_folder(row, movielens, arguments)
         seeds = range(arguments.seed, arguments.seed + row.seeds)
         scorer = sequence_scorer(row, data, folder, seeds, device)
-    weights, logits = (0.0, 0.0), scorer.logits(data.validation)
-    alone = ranks = ask(logits.__getitem__, data, data.validation)
+    validation, test = data.split.validation, data.split.test
+    weights, logits = (0.0, 0.0), scorer.logits(validation)
+    alone = ranks = ranks_of(logits, data.sequences, validation)
     if row.counts:
-        counts = count_scores(data, data.validation, data.train_lengths)
+        counts = count_scores(data, validation, data.split.train_lengths)
         tried = {
-            pair: ask(with_counts(logits, counts, pair), data, data.validation)
+            pair: ranks_of(with_counts(logits, counts, pair), data.sequences, validation)
             for pair in itertools.product(FAR_WEIGHTS, NEAR_WEIGHTS)
         }
         weights = max(tried, key=lambda pair: metrics_from_ranks(tried[pair]).ndcg)
         ranks = tried[weights]
-    metrics, test, test_ranks, test_alone = metrics_from_ranks(ranks), None, None, None
-    if arguments.test:
-        logits = scorer.logits(data.test)
-        score = logits.__getitem__
-        test_ranks = ask(score, data, data.test)
-        test_alone = round(metrics_from_ranks(test_ranks).ndcg, 5)
-        if any(weights):
-            counts = count_scores(data, data.test, data.known_lengths)
-            test_ranks = ask(with_counts(logits, counts, weights), data, data.test)
-        test = metrics_from_ranks(test_ranks)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    )  # fmt: skip
-    return {
+    line = {
         "rung": row.rung, "name": row.name, "key": key, "data": movielens.name,
-        "group": arguments.group, "split": arguments.split,
+        "group": arguments.group, "split": arguments.split, "ties": "file",
+        "ids_only": not row.features and not row.model,
         "target_time": bool(row.model.get("next_gap", False)), "seed": arguments.seed,
-        "val_hr10": round(metrics.hit_rate, 5), "val_ndcg10": round(metrics.ndcg, 5),
-        "val_ndcg10_interval": interval(ranks),
-        "val_ndcg10_network": round(metrics_from_ranks(alone).ndcg, 5), "count_weights": weights,
-        "test_hr10": round(test.hit_rate, 5) if test else None,
-        "test_ndcg10": round(test.ndcg, 5) if test else None,
-        "test_ndcg10_interval": interval(test_ranks) if test else None,
-        "test_ndcg10_network": test_alone,
+        **measured("val", ranks, alone), "count_weights": weights, **measured("test"),
         "best_epoch": scorer.best_epoch, "parameters": scorer.parameters,
-        "train_seconds": round(scorer.seconds), "peak_mib": round(peak),
+        "train_seconds": round(scorer.seconds), "peak_mib": round(peak_mib()),
         "machine": machine(), "torch": str(torch.__version__),
         "date": datetime.date.today().isoformat(), "config": dataclasses.asdict(row),
     }  # fmt: skip
+    if arguments.test:
+        logits = scorer.logits(test)
+        alone = ranks = ranks_of(logits, data.sequences, test)
+        if any(weights):
+            counts = count_scores(data, test, data.split.known_lengths)
+            ranks = ranks_of(with_counts(logits, counts, weights), data.sequences, test)
+        line |= measured("test", ranks, alone)
+    return line
+
+
+def measured(
+    part: str, ranks: torch.Tensor | None = None, alone: torch.Tensor | None = None
+) -> dict[str, Any]:
+    """The figures of "val" or "test" for a line, from ranks with counts and without; or None."""
+    asked = ranks is not None
+    metrics = metrics_from_ranks(ranks) if asked else None
+    return {
+        f"{part}_hr10": round(metrics.hit_rate, 5) if asked else None,
+        f"{part}_ndcg10": round(metrics.ndcg, 5) if asked else None,
+        f"{part}_ndcg10_interval": interval(ranks) if asked else None,
+        f"{part}_ndcg10_network": round(metrics_from_ranks(alone).ndcg, 5) if asked else None,
+    }
 
 
 def row_hash(row: Row) -> str:
@@ -465,6 +436,14 @@ def publish(key: str, row: Row, arguments: argparse.Namespace) -> None:
     file = REPOSITORY / "data/pretrained" / movielens.name / "sequence_model.pth"
     save_sequence_model(model, file, about)
     print(f"{file.relative_to(REPOSITORY)}: {file.stat().st_size / 2**20:.2f} MiB")
+
+
+def save_sequence_model(model: SequenceModel, path: Path, about: dict[str, Any]) -> None:
+    """One file that `load_sequence_model` reads: weights, shape, and what is said about them."""
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    save_atomically(
+        {"config": dataclasses.asdict(model.config), "weights": weights, "about": about}, path
+    )
 
 
 def network_folder(row: Row, movielens: MovieLens, arguments: argparse.Namespace) -> Path:

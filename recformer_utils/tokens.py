@@ -1,5 +1,6 @@
 """Tokens: user and movie ids to 0..N-1 and back, with a start and an end token for sequences."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -9,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+import torch
+import torch.nn.functional as F
 
 START = "<start>"  # stands before a user's first movie
 END = "<end>"  # stands after a user's last movie
@@ -120,6 +123,26 @@ class MovieLensMetadata:
         for token in tokens[(tokens < 0) | (tokens >= self.vocab_size)]:
             raise UnknownIdError(f"movie token {token} is not one of 0 to {self.vocab_size - 1}")
         return [ids[token] for token in tokens]
+
+
+def movie_features(movies: pd.DataFrame, metadata: MovieLensMetadata) -> torch.Tensor:
+    """What is known of each movie before anybody watched it, float32 (vocab_size, columns).
+
+    Genres (one column each), the year (16 bumps from 1920 to 2000), and the places of the title
+    in the alphabet and of the id in the catalogue, as waves, so that neighbours are alike.
+    """
+    movies = movies.set_index("movie_id").loc[list(metadata.movie_id_tokens)[:-2]]
+    genres = movies["genres"].str.get_dummies("|").to_numpy(np.float32)
+    year = movies["title"].str.extract(r"\((\d{4})\)\s*$")[0].astype(float)
+    year = year.fillna(year.median()).to_numpy()[:, None]
+    bumps = np.exp(-(((year - np.linspace(1920, 2000, 16)) / 2.4) ** 2) / 2)
+    columns = [genres, np.nan_to_num(bumps)]  # nan: no title of the catalogue has a year
+    alphabet = movies["title"].str.lower().rank(method="first").to_numpy() - 1
+    for place in (alphabet, np.arange(len(movies))):
+        angle = 2 * math.pi * np.outer(place / len(movies), 2.0 ** np.arange(10))
+        columns += [np.sin(angle), np.cos(angle)]
+    known = torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
+    return F.pad(known, (0, 0, 0, metadata.vocab_size - len(known)))
 
 
 def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:

@@ -200,9 +200,9 @@ def fit(
             for batch in bar:
                 losses.append(task.step(model, batch, optimizer, bfloat16))
                 scheduler.step()
-                if len(losses) % 100 == 0 or len(losses) == steps:  # to read makes a GPU wait
-                    row["train_loss"] = run.mean_loss(losses, epoch, task.batches)
-                    bar.set_postfix_str(f"loss {row['train_loss']:.3f}", refresh=False)
+                if len(losses) % 100 == 0:  # seldom: to read a loss makes a GPU wait
+                    bar.set_postfix(loss=run.mean_loss(losses, epoch, task.batches), refresh=False)
+            row["train_loss"] = run.mean_loss(losses, epoch, task.batches)
             row["seconds"] = time.perf_counter() - started
             model.eval()
             run.keep(row | task.validate(task.model))

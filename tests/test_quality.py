@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import quality
+from benchmarks import quality, variants
+from benchmarks.peer_quality import ROW
 from recformer_utils.movielens import load_movielens
 from recformer_utils.sequence_model import load_sequence_model
 
 SMALL = quality.Row(
-    7, "small", width=8, layers=1, heads=1, length=20, rotary=True, features=True, counts=True,
+    7, "small", width=8, layers=1, heads=1, length=20, features=True, counts=True,
     trainer={"num_epochs": 1, "batch_size": 64},
 )  # fmt: skip
 
@@ -37,29 +38,28 @@ def test_five_core_leaves_nobody_with_fewer(sample):
 @pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
 def test_what_is_asked_for_is_never_training(sample, split):
     data = quality.read(sample, "B", split)
-    validation, test = data.validation, data.test
+    validation, test = data.split.validation, data.split.test
     for questions in (validation, test):
         at = data.sequences.offsets[questions.users] + questions.ends
         assert (data.sequences.movie_tokens[at] == questions.targets).all()
-        assert (questions.ends >= data.train_lengths[questions.users]).all()
-    assert (validation.ends < data.known_lengths[validation.users]).all()
-    assert (test.ends >= data.known_lengths[test.users]).all(), "counts would know the answer"
+        assert (questions.ends >= data.split.train_lengths[questions.users]).all()
+    assert (validation.ends < data.split.known_lengths[validation.users]).all()
+    assert (test.ends >= data.split.known_lengths[test.users]).all(), "counts would know the answer"
     assert (test.ends == data.sequences.lengths[test.users] - 1).all()
     if split == "temporal":
         stamps = data.sequences.timestamps
         cut = np.quantile(data.sequences.timestamps, 0.9)
         assert stamps[data.sequences.offsets[test.users] + test.ends].min() >= cut
         of_users = np.split(stamps, data.sequences.offsets[1:-1])
-        for mine, known in zip(of_users, data.known_lengths, strict=True):
+        for mine, known in zip(of_users, data.split.known_lengths, strict=True):
             assert (mine[:known] <= cut).all()
         assert len(test.users) == sum(mine[-1] > cut for mine in of_users)
 
 
 def test_counts_are_added_to_the_logarithm_of_the_probabilities():
     network, far, near = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
-    rows = torch.tensor([2, 0])
-    found = quality.with_counts(network, (far, near), (2.0, 0.5))(rows)
-    expected = (network.softmax(dim=1).log() + 2 * far + near / 2)[rows]
+    found = quality.with_counts(network, (far, near), (2.0, 0.5))
+    expected = network.softmax(dim=1).log() + 2 * far + near / 2
     assert torch.allclose(found, expected, atol=1e-6)
 
 
@@ -109,19 +109,18 @@ def test_a_row_is_trained_once_and_scored_on_the_test_once(sample, tmp_path, mon
     assert about["validation"]["NDCG@10"] == line["val_ndcg10_network"]
 
     scorer = quality.sequence_scorer(SMALL, data, network.parents[1], range(1), torch.device("cpu"))
-    logits = scorer.logits(data.test)
-    score = quality.history_scores(
-        published, data.sequences, data.test.users, data.test.ends, torch.device("cpu")
-    )
-    assert torch.equal(logits[:50], score(torch.arange(50)))
-    assert by_hand(logits, data, data.test) == pytest.approx(
+    logits = scorer.logits(data.split.test)
+    score = quality.history_scores(published, torch.device("cpu"))
+    few = data.split.test.take(slice(0, 50))
+    assert torch.allclose(logits[:50], score(data.sequences, few), atol=1e-5)
+    assert by_hand(logits, data, data.split.test) == pytest.approx(
         scored["test_ndcg10_network"], abs=1e-5
     )
-    counts = quality.count_scores(data, data.test, data.test.ends)  # every user has a test movie
+    counts = quality.count_scores(
+        data, data.split.test, data.split.test.ends
+    )  # every user has a test movie
     joined = quality.with_counts(logits, counts, scored["count_weights"])
-    assert by_hand(joined(torch.arange(len(logits))), data, data.test) == pytest.approx(
-        scored["test_ndcg10"], abs=1e-5
-    )
+    assert by_hand(joined, data, data.split.test) == pytest.approx(scored["test_ndcg10"], abs=1e-5)
 
 
 def test_several_seeds_are_averaged_as_probabilities(sample, tmp_path):
@@ -132,9 +131,11 @@ def test_several_seeds_are_averaged_as_probabilities(sample, tmp_path):
         quality.sequence_scorer(SMALL, data, tmp_path, range(seed, seed + 1), device)
         for seed in (0, 1)
     )
-    mean = (one.logits(data.test).softmax(dim=1) + other.logits(data.test).softmax(dim=1)) / 2
-    assert torch.allclose(both.logits(data.test).softmax(dim=1), mean, atol=1e-6)
-    assert not torch.allclose(one.logits(data.test), other.logits(data.test), atol=1e-3)
+    mean = (
+        one.logits(data.split.test).softmax(dim=1) + other.logits(data.split.test).softmax(dim=1)
+    ) / 2
+    assert torch.allclose(both.logits(data.split.test).softmax(dim=1), mean, atol=1e-6)
+    assert not torch.allclose(one.logits(data.split.test), other.logits(data.split.test), atol=1e-3)
     assert both.seconds == pytest.approx(one.seconds + other.seconds)
 
 
@@ -144,3 +145,74 @@ def test_rows_that_differ_in_what_is_added_later_share_a_network():
     assert quality.row_hash(rows["ensemble"]) == quality.row_hash(rows["best"])
     names = [quality.row_hash(row) for key, row in rows.items() if key != "window"]
     assert len(set(names)) == len(names) - 2
+
+
+def test_each_stored_line_belongs_to_a_row_as_it_is_now():
+    lines = quality.stored()
+    assert len(lines) >= 36
+    for line in lines:
+        row = ROW if line["key"] == "rectools" else quality.ROWS[line["key"]]
+        config = json.loads(json.dumps(dataclasses.asdict(row)))
+        if line["key"] == "rectools":
+            config["trainer"] = line["config"]["trainer"]
+        assert line["config"] == config
+        mine = {name: line[name] for name in ("key", "data", "group", "split", "seed", "config")}
+        assert quality.find(quality.RESULTS, mine) == line
+
+
+@pytest.mark.parametrize("name", variants.VARIANTS)
+def test_every_variant_trains_resumes_and_ranks(name, sample, tmp_path):
+    data = quality.read(sample, "B", "leave-one-out")
+    row = dataclasses.replace(SMALL, variant=name, length=60, features=name not in ("untied",))
+    device = torch.device("cpu")
+    longer = dataclasses.replace(row, trainer={"num_epochs": 2, "batch_size": 64})
+    whole = quality.train(longer, data, 0, tmp_path, device)
+    again = quality.train(longer, data, 0, tmp_path, device)  # everything is there: only read
+    assert whole.history["train_loss"].tolist() == again.history["train_loss"].tolist()
+    first, last = whole.history["train_loss"].iloc[[0, -1]]
+    assert last < first
+    (scorer,) = [quality.sequence_scorer(longer, data, tmp_path, range(1), device)]
+    scores = scorer.logits(data.split.validation.take(slice(0, 40)))
+    assert scores.shape == (40, data.metadata.vocab_size)
+    assert torch.isfinite(scores).all()
+
+
+def test_overlapping_pieces_ask_for_each_movie_once():
+    lengths = np.array([3, 140, 7, 1, 200])
+    sequences = quality.Sequences(
+        movie_tokens=np.arange(lengths.sum(), dtype=np.int32),
+        ratings=np.ones(lengths.sum(), dtype=np.int8),
+        timestamps=np.arange(lengths.sum()),
+        offsets=np.concatenate([[0], lengths.cumsum()]),
+    )
+    found = []
+    for batch in variants.overlapping_batches(sequences, lengths, 80, 2, seed=0):
+        assert batch.movie_tokens.shape[1] <= 80
+        found += batch.targets[batch.targets >= 0].tolist()
+    expected = set(range(lengths.sum())) - set(sequences.offsets[:-1].tolist())
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.realdata
+def test_the_stored_network_gives_the_figures_of_its_line():
+    """MovieLens-1M: the network alone, and with the counts of its line."""
+    movielens = load_movielens("ml-1m")
+    data = quality.read(movielens, "B", "leave-one-out")
+    file = quality.REPOSITORY / "data/pretrained/ml-1m/sequence_model.pth"
+    model, about = load_sequence_model(file, data.movies, data.metadata)
+    (line,) = [
+        each for each in quality.stored()
+        if (each["key"], each["group"], each["split"], each["seed"])
+        == (about["row"], about["group"], about["split"], about["seed"])
+    ]  # fmt: skip
+    for part, lengths in (("validation", "train_lengths"), ("test", "known_lengths")):
+        questions = getattr(data.split, part)
+        score = quality.history_scores(model, torch.device("cpu"))
+        logits = quality.all_scores(score, data.sequences, questions)
+        counts = quality.count_scores(data, questions, getattr(data.split, lengths))
+        joined = quality.with_counts(logits, counts, line["count_weights"])
+        for scores, name in ((logits, "ndcg10_network"), (joined, "ndcg10")):
+            ranks = quality.ranks_of(scores, data.sequences, questions)
+            ndcg = quality.metrics_from_ranks(ranks).ndcg
+            stored = line[f"{'val' if part == 'validation' else 'test'}_{name}"]
+            assert ndcg == pytest.approx(stored, abs=2e-5)

@@ -4,6 +4,7 @@ from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
     load_state,
+    load_stored,
     load_weights,
     save_atomically,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "load_checkpoint",
     "load_config",
     "load_state",
+    "load_stored",
     "load_weights",
     "own_folder",
     "parse_config",

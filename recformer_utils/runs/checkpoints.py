@@ -5,11 +5,12 @@ import io
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from dacite import Config, DaciteError, from_dict
 from torch import nn
 
 from recformer_utils.runs.files import replacing
@@ -136,6 +137,24 @@ def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch
         ):
             words.append(f"{name} is {found[name].dtype}, the model has {tensor.dtype}")
     return words + [f"{name} is not in the model" for name in found if name not in expected]
+
+
+def load_stored(
+    path: str | Path, config_class: type, build: Callable[[Any], nn.Module]
+) -> tuple[nn.Module, Any]:
+    """A model stored with its shape as ``config``, ``weights`` and ``about``; returns it and the last.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: unreadable, with code in it, or of another kind.
+    """
+    stored = load_checkpoint(path)
+    try:
+        config = from_dict(config_class, stored["config"], Config(strict=True))
+        weights, about = stored["weights"], stored["about"]
+    except (DaciteError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a model stored with its shape ({error!r})") from error
+    return load_state(build(config), weights, path), about
 
 
 def save_training_state(
