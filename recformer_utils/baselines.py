@@ -27,30 +27,19 @@ Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class CountModel:
     """scores = weights(history) @ table + bias.
 
-    Attributes:
-        bias: float32 (vocab_size,), what every history gets.
-        table: float32 (vocab_size, vocab_size), from a movie of the history (row) to a candidate
-            (column); None when the history does not matter.
-        length: how many of the last movies of a history are read.
-        kernel: the weight of each movie that is read, float32 (batch, length), from its age (0:
-            the last one), int (batch, length), and how many are read, int (batch, 1); all
-            weights are one when None.
+    The kernel gives the weight of each movie that is read, float32 (batch, length), from its age,
+    int (batch, length), 0 for the last one, and how many are read, int (batch, 1).
     """
 
-    bias: torch.Tensor
-    table: torch.Tensor | None = None
-    length: int = 1
-    kernel: Kernel | None = None
+    bias: torch.Tensor  # float32 (vocab_size,), what every history gets
+    table: torch.Tensor | None = None  # (vocab_size, vocab_size), from a movie to a candidate
+    length: int = 1  # how many of the last movies of a history are read
+    kernel: Kernel | None = None  # all weights are one when None
 
     def __call__(self, histories: torch.Tensor) -> torch.Tensor:
-        """Scores of all movies after each history.
+        """Scores of all movies, float32 (batch, vocab_size), after histories, int (batch, any).
 
-        Args:
-            histories: movie tokens in order of time, int (batch, any length), as `last_windows`
-                cuts them; in front of a short one stand start tokens.
-
-        Returns:
-            float32 (batch, vocab_size). Seen movies are not left out.
+        In front of a short history stand start tokens. Seen movies are not left out.
         """
         if self.table is None:
             return self.bias.repeat(len(histories), 1)
@@ -221,10 +210,7 @@ def distance_counts(
     of github.com/spotify-research/sequential-capacity-probes.
 
     Args:
-        sequences: the users' interactions.
-        ends: int (num_users,), how many of each user's movies are training.
-        vocab_size: movies plus the two special tokens.
-        window: the largest distance of a pair that is counted; it counts 1 / distance.
+        sequences, ends, vocab_size, window: as in `count_followers`.
         smoothing: pseudo-counts added to each movie's followers, spread over the catalogue.
         popularity_power: exponent of a candidate's share of all training interactions.
         length: how many of the last movies are read.

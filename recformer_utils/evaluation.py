@@ -17,15 +17,10 @@ ScoreFunction = Callable[[Sequences, Questions], torch.Tensor]
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The n best movies for each user of a batch, best first.
+    """The n best movies for each user of a batch, best first."""
 
-    Attributes:
-        predictions: movie tokens, int64 (batch, n), distinct within a row.
-        scores: float (batch, n), falling; probabilities for a model, counts for popularity.
-    """
-
-    predictions: torch.Tensor
-    scores: torch.Tensor
+    predictions: torch.Tensor  # movie tokens, int64 (batch, n), distinct within a row
+    scores: torch.Tensor  # float (batch, n), falling; probabilities, or counts for popularity
 
 
 def require_numbers(scores: torch.Tensor) -> None:
@@ -174,20 +169,13 @@ def target_ranks(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 class Metrics:
     """Ranking metrics with one relevant movie per user, averaged over users, each in [0, 1].
 
-    Attributes:
-        hit_rate: share of users whose target is among the first k.
-        mrr: mean of 1 / position of the target, 0 beyond k. With one relevant movie this is also
-            the mean average precision (MAP).
-        ndcg: mean of 1 / log2(position + 1), 0 beyond k (Järvelin and Kekäläinen, Cumulated
-            gain-based evaluation of IR techniques, 2002).
-        k: length of the list.
-        users: number of users.
+    Source of NDCG: Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, 2002.
     """
 
-    hit_rate: float
-    mrr: float
-    ndcg: float
-    k: int
+    hit_rate: float  # share of users whose target is among the first k
+    mrr: float  # mean of 1 / place, 0 beyond k; with one relevant movie this is also MAP
+    ndcg: float  # mean of 1 / log2(place + 1), 0 beyond k
+    k: int  # length of the list
     users: int
 
     def __str__(self) -> str:
@@ -216,14 +204,11 @@ def calculate_relevance(predictions: torch.Tensor, targets: torch.Tensor) -> tor
 
 
 def calculate_metrics(relevance: torch.Tensor, scores: torch.Tensor) -> Metrics:
-    """Metrics of lists of n predictions; equal scores within a list share their positions.
+    """Metrics of lists; equal scores within a list share their places.
 
     Args:
         relevance: float (batch, n) with at most one 1 a row, from `calculate_relevance`.
         scores: float (batch, n), the scores of the predictions.
-
-    Raises:
-        ValueError: the shapes differ, or a row has more than one relevant movie.
     """
     if relevance.shape != scores.shape or (relevance.sum(dim=1) > 1).any():
         found = f"{tuple(relevance.shape)} and {tuple(scores.shape)}"

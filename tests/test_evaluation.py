@@ -239,8 +239,8 @@ import resource, numpy as np, torch
 from recformer_utils.evaluation import evaluate_ranking
 from recformer_utils.sequences import Questions, Sequences
 users, movies = 40_000, 4_000
-none = Sequences(np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.int64),
-                 np.zeros(users + 1, np.int64))
+none = Sequences(movie_tokens=np.zeros(0, np.int32), ratings=np.zeros(0, np.int8),
+                 timestamps=np.zeros(0, np.int64), offsets=np.zeros(users + 1, np.int64))
 row = torch.rand(movies)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 def rank(count):
