@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -158,7 +157,7 @@ def make_optimizer(
     return optimizer, scheduler
 
 
-@dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True)
 class Task:
     """What the loop needs to know of a model and its data."""
 

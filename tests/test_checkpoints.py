@@ -12,10 +12,8 @@ from torch import nn
 from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
-    load_training_state,
     load_weights,
     save_atomically,
-    save_training_state,
 )
 
 
@@ -56,7 +54,7 @@ def test_other_shape_is_named_and_compiled_names_load(tmp_path):
     path, model = tmp_path / "model.pth", nn.Linear(3, 2)
     save_atomically({f"_orig_mod.{k}": v for k, v in model.state_dict().items()}, path)
     assert torch.equal(load_weights(nn.Linear(3, 2), path).weight, model.weight)
-    with pytest.raises(CheckpointError, match=r"weight is \(2, 3\), the model has \(2, 4\)"):
+    with pytest.raises(CheckpointError, match=r"size mismatch for weight: .*\[2, 3\].*\[2, 4\]"):
         load_weights(nn.Linear(4, 2), path)
 
 
@@ -80,7 +78,7 @@ def test_a_checkpoint_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
         for info in old.infolist():
             new.writestr(info.filename, old.read(info))
     assert path.stat().st_size < 50_000
-    with pytest.raises(CheckpointError, match="unpack to more than they take"):
+    with pytest.raises(CheckpointError, match="unpacks to more than it is"):
         load_checkpoint(path)
 
 
@@ -96,37 +94,5 @@ def test_the_old_format_is_refused(tmp_path):
 def test_what_is_no_state_of_a_model_is_refused(tmp_path, weights):
     path = tmp_path / "model.pth"
     save_atomically(weights, path)
-    with pytest.raises(CheckpointError, match=r"state_dict|weight is missing"):
+    with pytest.raises(CheckpointError, match="not the weights of this model"):
         load_weights(nn.Linear(3, 2), path)
-
-
-def test_whole_numbers_are_no_weights(tmp_path):
-    path = tmp_path / "model.pth"
-    save_atomically({"weight": torch.ones(2, 3, dtype=torch.int64), "bias": torch.ones(2)}, path)
-    with pytest.raises(
-        CheckpointError, match=r"weight is torch\.int64, the model has torch\.float32"
-    ):
-        load_weights(nn.Linear(3, 2), path)
-
-
-def parts():
-    model = nn.Linear(3, 2)
-    optimizer = torch.optim.Adam(model.parameters())
-    return model, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
-
-
-@pytest.mark.parametrize("broken", ["model", "optimizer", "scheduler", "config", "history"])
-def test_a_state_that_fits_in_part_changes_nothing(tmp_path, broken):
-    path, before = tmp_path / "checkpoint.pth", parts()
-    save_training_state(path, {"seed": 0}, *before, [{"epoch": 1}])
-    state = load_checkpoint(path)
-    state[broken] = {"param_groups": [], "state": {}} if broken in ("model", "optimizer") else 3
-    save_atomically(state, path)
-    into = parts()
-    weights = {name: tensor.clone() for name, tensor in into[0].state_dict().items()}
-    with pytest.raises(
-        CheckpointError, match=r"does not fit this run|not a checkpoint of a training"
-    ):
-        load_training_state(path, {"seed": 0}, *into)
-    for name, tensor in into[0].state_dict().items():
-        assert torch.equal(tensor, weights[name])

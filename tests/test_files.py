@@ -1,11 +1,19 @@
 """Files are whole, folders have one writer: what the tools and the notebooks lean on."""
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
-from recformer_utils.runs.files import InUseError, exclusive, own_folder, replacing
+from recformer_utils.runs.files import (
+    InUseError,
+    NotWrittenError,
+    exclusive,
+    own_folder,
+    replacing,
+)
 
 OTHER = """
 import sys
@@ -84,3 +92,18 @@ def test_an_interrupt_while_writing_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_keeps_what_stood_there(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    def no_room(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    refused = pytest.raises(NotWrittenError, match=r"file: could not be written \(No space left")
+    with refused, replacing(path) as file:
+        file.write(b"after")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]

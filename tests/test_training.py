@@ -389,11 +389,11 @@ def test_a_run_that_goes_on_elsewhere_says_from_which_epoch(config, tmp_path, mo
     run_model_training(epochs(1))
     run_model_training(epochs(2))
     threads = torch.get_num_threads()
-    monkeypatch.setattr(record, "_version", lambda package: "99")
+    monkeypatch.setattr(record.platform, "python_version", lambda: "99")
     run_model_training(epochs(3))
     starts = json.loads((tmp_path / "model/run.json").read_text())
     assert [start["after_epoch"] for start in starts] == [0, 2]
-    assert starts[1]["versions"]["torch"] == "99"
+    assert starts[1]["versions"]["python"] == "99"
     assert starts[1]["threads"] == threads
 
 

@@ -18,23 +18,3 @@ from recformer_utils.runs.config import (
 from recformer_utils.runs.files import own_folder
 from recformer_utils.runs.folder import RunFolder, TrainingResult
 from recformer_utils.runs.precision import choose_device, fast_matrix_products, use_bfloat16
-
-__all__ = [
-    "CheckpointError",
-    "ConfigError",
-    "RunConfig",
-    "RunFolder",
-    "TrainerConfig",
-    "TrainingResult",
-    "choose_device",
-    "fast_matrix_products",
-    "load_checkpoint",
-    "load_config",
-    "load_state",
-    "load_stored",
-    "load_weights",
-    "own_folder",
-    "parse_config",
-    "save_atomically",
-    "use_bfloat16",
-]

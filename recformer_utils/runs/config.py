@@ -77,15 +77,11 @@ class RunConfig:
 def load_config(config_file: str | Path) -> dict[str, Any]:
     """Reads a YAML configuration and checks it; a plain dict, so that a notebook can change it.
 
-    Raises:
-        ConfigError: not YAML, an unknown key (with the nearest known one), a missing key or a
-            wrong type; names the file.
+    Raises ConfigError naming the file: not YAML, an unknown or missing key, or a wrong type.
     """
     raw = Path(config_file).read_bytes()
     try:
         config = yaml.safe_load(raw.decode())
-    except RecursionError as error:
-        raise ConfigError(f"{config_file}: not readable as YAML: nested far too deep") from error
     except Exception as error:  # PyYAML also raises what its readers of dates and numbers raise
         raise ConfigError(f"{config_file}: not readable as YAML: {str(error)[:500]}") from error
     parse_config(config, source=str(config_file))

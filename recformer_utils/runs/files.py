@@ -51,12 +51,8 @@ def naming_path(path: Path) -> Iterator[None]:
 def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
     """A binary file to write to that takes its name only once it is whole.
 
-    Args:
-        path: the final name; what stands there is replaced at the end, or left alone on an error.
-        mode: who may read the file; temporary files are made for their owner only.
-
-    Raises:
-        NotWrittenError: the disk is full, or the folder may not be written to.
+    On an error (NotWrittenError: the disk is full, or may not be written to), what stands under the
+    name is left alone.
     """
     with (
         naming_path(path),
@@ -80,13 +76,9 @@ def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
     """Keeps a folder to this process and clears away the unfinished files of one that was killed.
 
     Args:
-        folder: made where it is missing; holds the lock.
+        folder: made where it is missing; holds the lock. InUseError if another process has it.
         work: what is done there, for the message to another process: "a training".
         more: further folders that the same work writes to.
-
-    Raises:
-        InUseError: another process is at the same work there.
-        NotWrittenError: the folder may not be written to, or the disk is full.
     """
     folder = Path(folder)
     with naming_path(folder):
@@ -109,14 +101,9 @@ def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
 
 
 def own_folder(folder: Path) -> Path:
-    """An empty folder that no other process writes to before this one has ended.
+    """Empties a folder and keeps it to this process until it ends.
 
-    Args:
-        folder: the one wished for. It is emptied; while another process has it (the same notebook,
-            opened twice), folder-2 is taken instead, or folder-3, and so on.
-
-    Raises:
-        NotWrittenError: the folder may not be written to, or the disk is full.
+    While another process has it (the same notebook, opened twice), folder-2 is taken instead.
     """
     for number in count(1):
         chosen = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")

@@ -15,9 +15,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recformer_utils.runs.checkpoints import (
     CheckpointError,
-    load_training_state,
+    first_lines,
+    load_checkpoint,
     save_atomically,
-    save_training_state,
 )
 from recformer_utils.runs.config import TrainerConfig
 from recformer_utils.runs.files import exclusive, naming_path
@@ -39,32 +39,20 @@ CURVES = {  # column of the history -> name in TensorBoard
 
 @dataclass(kw_only=True)
 class TrainingResult:
-    """What a training run leaves behind.
+    """What a training run leaves behind."""
 
-    Attributes:
-        history: one row an epoch, from 1, with columns epoch, learning_rate, train_loss (mean over
-            batches, while the weights still move), seconds, validation_loss, HR@10, NDCG@10.
-        best_epoch: the epoch with the lowest validation loss (or highest NDCG@10: keep_best).
-        model_file: its weights.
-        model: the model after the last epoch, on the device.
-    """
-
-    history: pd.DataFrame
-    best_epoch: int
-    model_file: Path
-    model: nn.Module
+    history: pd.DataFrame  # one row an epoch, COLUMNS; train_loss is taken while the weights move
+    best_epoch: int  # with the lowest validation loss (or the highest NDCG@10: keep_best)
+    model_file: Path  # its weights
+    model: nn.Module  # after the last epoch, on the device
 
 
 class RunFolder:
     """Keeps a run: entered, it resumes; `keep` stores an epoch; left, it is free for others.
 
-    Attributes:
-        history: one row an epoch, those of before a resume included.
-
-    Raises:
-        CheckpointError: there is a checkpoint of a run with other settings or other data.
-        InUseError: another training is running in model_dir.
-        NotWrittenError: the disk is full or may not be written to; earlier files are intact.
+    ``history`` has one row an epoch, those of before a resume included. Raises CheckpointError for
+    a checkpoint of other settings or data, InUseError while another training runs in model_dir,
+    NotWrittenError where it cannot be written to.
     """
 
     def __init__(
@@ -79,7 +67,7 @@ class RunFolder:
         self.folder = Path(trainer.model_dir)
         self.model_file = self.folder / "model.pth"
         self.checkpoint = self.folder / "checkpoint.pth"
-        self.state = (model, optimizer, scheduler)
+        self.parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
         self.history: list[dict[str, float]] = []
         settings = dataclasses.asdict(trainer)
         self.identity = {
@@ -94,8 +82,7 @@ class RunFolder:
             stack.enter_context(exclusive(self.folder, "a training"))
             record = describe_run(self.trainer.seed, self.trainer.data_dir)
             if self.trainer.resume and self.checkpoint.exists():
-                self.history = load_training_state(self.checkpoint, self.identity, *self.state)
-                self._require_same_data(record)
+                self._resume(record)
                 print(
                     f"resuming after epoch {len(self.history)} "
                     f"(set trainer_config.resume to false to start again)"
@@ -127,10 +114,9 @@ class RunFolder:
 
     def keep(self, row: dict[str, float]) -> None:
         """Stores an epoch: its weights if they are the best so far, and its point of the curves."""
-        model = self.state[0]
         self.history.append(row)
         if self.best_epoch == row["epoch"]:
-            save_atomically(model.state_dict(), self.model_file)
+            save_atomically(self.parts["model"].state_dict(), self.model_file)
         with naming_path(Path(self.trainer.tensorboard_dir)):
             for column, name in CURVES.items():
                 self.writer.add_scalar(name, row[column], row["epoch"])
@@ -142,26 +128,55 @@ class RunFolder:
             history=pd.DataFrame(self.history, columns=COLUMNS),
             best_epoch=self.best_epoch,
             model_file=self.model_file,
-            model=self.state[0],
+            model=self.parts["model"],
         )
 
     def save_checkpoint(self) -> None:
         """Comes last in an epoch: whatever a kill leaves out before it is done once more."""
-        save_training_state(self.checkpoint, self.identity, *self.state, self.history)
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        save_atomically(
+            {"config": self.identity, "history": self.history, **states}, self.checkpoint
+        )
+
+    def _resume(self, record: dict[str, Any]) -> None:
+        """Fills model, optimizer, scheduler and history from the checkpoint of this very run."""
+        path, again = (
+            self.checkpoint,
+            "Choose another model_dir, or set trainer_config.resume to false",
+        )
+        state = load_checkpoint(path)
+        try:
+            there = state["config"]
+            changed = [key for key, value in self.identity.items() if there.get(key) != value]
+            if not changed:
+                for name, part in self.parts.items():
+                    part.load_state_dict(state[name])
+                self.history = list(state["history"])
+        except Exception as error:  # whatever a file that is no checkpoint of a run makes raise
+            raise CheckpointError(
+                f"{path}: does not fit this run ({first_lines(error)})"
+            ) from error
+        if changed:
+            raise CheckpointError(
+                f"{path}: belongs to a run with another {', '.join(changed)} "
+                f"(there {[there.get(key) for key in changed]}, "
+                f"here {[self.identity[key] for key in changed]}). {again} to start again"
+            )
+        before = [start.get("data_sha256") for start in read_record(self.folder / "run.json")[-1:]]
+        if before and before[0] and before[0] != record["data_sha256"]:
+            raise CheckpointError(
+                f"{path}: the run was started with other data than what {self.trainer.data_dir} "
+                f"holds now (the SHA-256 differs). Restore the data. {again} to start again"
+            )
 
     def mean_loss(
         self, losses: list[torch.Tensor], epoch: int, batches: Callable[[int], Iterable[Any]]
     ) -> float:
         """The mean of the losses of an epoch's steps so far, float () each.
 
-        Args:
-            losses: of the steps so far.
-            epoch: from 1.
-            batches: makes the batches of an epoch again, in the same order.
-
         Raises:
-            FloatingPointError: a loss is not finite (its batch is kept in a file), or the last
-                step left such weights.
+            FloatingPointError: a loss is not finite (its batch, made again by ``batches``, is kept
+                in a file), or the last step left such weights.
         """
         together = torch.stack(losses)
         finite = torch.isfinite(together).tolist()
@@ -172,7 +187,7 @@ class RunFolder:
             self._stop(
                 f"the loss is not finite in epoch {epoch}, step {step + 1}. Its batch is in {path}"
             )
-        for name, parameter in self.state[0].named_parameters():
+        for name, parameter in self.parts["model"].named_parameters():
             if not torch.isfinite(parameter).all():
                 self._stop(f"step {len(losses)} of epoch {epoch} left {name} not finite")
         return together.mean().item()
@@ -185,13 +200,3 @@ class RunFolder:
             f"{reason}. Lower starting_learning_rate ({self.trainer.starting_learning_rate}) or "
             f"set max_gradient_norm; {kept}"
         )
-
-    def _require_same_data(self, record: dict[str, Any]) -> None:
-        path = self.folder / "run.json"
-        before = [start.get("data_sha256") for start in read_record(path)[-1:]]
-        if before and before[0] and before[0] != record["data_sha256"]:
-            raise CheckpointError(
-                f"{path}: the run was started with other data than what {self.trainer.data_dir} "
-                f"holds now (the SHA-256 differs). Restore the data, choose another model_dir, or "
-                f"set trainer_config.resume to false to start again"
-            )

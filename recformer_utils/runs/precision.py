@@ -12,8 +12,7 @@ def fast_matrix_products(enabled: bool = True) -> Iterator[None]:
 
     PyTorch's default, MKL, uses half the width on processors that are not Intel's. The switch is
     named after bfloat16, which oneDNN uses on processors with AMX only: there, and where PyTorch
-    cannot tell, it stays off, so that products are float32 everywhere. Not for mixed precision,
-    whose float32 attention it slows down (benchmarks/README.md). A GPU is not concerned.
+    cannot tell, it stays off. Not for mixed precision, whose float32 attention it slows down.
     """
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     if not enabled or capabilities.get("amx_bf16", True):
@@ -43,11 +42,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device to compute on: CUDA, else Apple's MPS, else the CPU.
-
-    Raises:
-        ValueError: a device was named that this machine does not have.
-    """
+    """The device to compute on: CUDA, else Apple's MPS, else the CPU; ValueError if it is not here."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next((device for device, there in available.items() if there), "cpu")

@@ -5,33 +5,28 @@ import json
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
 from recformer_utils import ROOT
 from recformer_utils.formats.dat import CSV_FILES, FILES, has_csv_form
 from recformer_utils.runs.files import replacing
 
-PACKAGES = ("torch", "numpy", "pandas", "recformer-utils")
+LIBRARIES = (torch, np, pd)
 
 
 def describe_run(seed: int, data_folder: str | Path | None) -> dict[str, Any]:
-    """Everything beside the configuration that decides the numbers of a run.
-
-    Args:
-        seed: the run's.
-        data_folder: with users.dat, movies.dat, ratings.dat; None or "" when there is none.
-
-    Returns:
-        seed; versions (of Python and packages); data_sha256 (hex by file name, or None); git
-        (commit, and the files that differ from it; None outside a repository); machine; threads.
-    """
+    """Everything beside the configuration that decides the numbers of a run."""
     return {
         "seed": seed,
-        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
+        "versions": {
+            "python": platform.python_version(),
+            **{p.__name__: p.__version__ for p in LIBRARIES},
+        },
         "data_sha256": data_hashes(data_folder) if data_folder else None,
         "git": git_state(),
         "machine": machine(),
@@ -52,28 +47,22 @@ def sha256_of(path: Path) -> str:
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any] | None:
-    """The commit of the repository and the tracked files that differ from it."""
+    """The commit of the repository and the tracked files that differ from it; None outside one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+
     try:
-        top, commit = _git(root, "rev-parse", "--show-toplevel", "HEAD").splitlines()
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        changed = git("status", "--porcelain", "--untracked-files=no")
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     if Path(top).resolve() != root:  # installed somewhere inside a repository of another project
         return None
     return {"commit": commit, "changed": sorted(line[3:] for line in changed.splitlines())}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def machine() -> str:
@@ -84,10 +73,7 @@ def machine() -> str:
 
 
 def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:
-    """Adds a start of the run to its record, a list; one like the last start adds nothing.
-
-    A run that goes on elsewhere (another version, another commit) so shows from which epoch.
-    """
+    """Adds a start of the run to its record, a list, unless it is like the one before."""
     starts = read_record(path) if after_epoch else []
     if not starts or {**starts[-1], "after_epoch": 0} != {"after_epoch": 0, **record}:
         starts.append({"after_epoch": after_epoch, **record})
@@ -96,9 +82,5 @@ def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """The starts of a run so far, the first one first; [] where nothing usable was recorded."""
-    try:
-        starts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return starts if isinstance(starts, list) else []
+    """The starts of a run so far, the first one first; [] where nothing was recorded."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import nbformat
 import pytest
 
 from tests.faults import jobs
-from tests.faults.harness import LONG, operations, run, started
+from tests.faults.harness import operations, run, started
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE = """
@@ -94,7 +93,7 @@ def test_a_kill_before_any_file_operation_leaves_whole_files(repository, tmp_pat
     changed = [name for name in after if after[name] != before.get(name)]
     assert len(changed) >= 3
     assert not [name for name in after if ".part" in name]
-    for number in range(1, len(steps) + 1, 1 if LONG else 3):
+    for number in range(1, len(steps) + 1, 4):
         root = repository(f"{number}")
         killed = job(root, kill_at=number)
         assert killed.code == -signal.SIGKILL, killed.output
@@ -130,44 +129,3 @@ def test_killed_while_a_cell_runs_the_kernel_ends_too(repository, tmp_path):
         time.sleep(0.1)
     assert not kernel.exists()
     assert path.read_bytes() == before
-
-
-@pytest.mark.skipif(not LONG, reason="RECFORMER_FAULTS=long")
-@pytest.mark.parametrize("command", ["run", "publish"])
-def test_kill_after_kill_of_real_notebooks(tmp_path, command):
-    """A notebook of the series, killed 30 times at moments of the clock, then left in peace."""
-    root = tmp_path / "copy"
-    listed = subprocess.run(
-        ["git", "-C", REPOSITORY, "ls-files", "-z"], capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(REPOSITORY / name, root / name)
-    for path in [*root.glob("notebooks/*.ipynb"), *root.glob("notebooks/solutions/*.ipynb")]:
-        if path.name[:2] != "02":
-            path.unlink()
-    whole = shutil.copytree(root, tmp_path / "whole")
-    started_at = time.monotonic()
-    job = (jobs.run_series, whole, command)
-    assert run(*job, folder=whole, logs=tmp_path / "logs", seconds=600).code == 0
-    lasted = time.monotonic() - started_at
-    kills, job = 0, (jobs.run_series, root, command)
-    for attempt in range(120):  # a run that ends before its moment is no kill
-        seconds = lasted * (attempt % 30 + 1) / 32
-        killed = run(*job, folder=root, logs=tmp_path / "logs", seconds=seconds)
-        kills += killed.code == -signal.SIGKILL
-        files(root)  # every notebook can be read
-        if kills == 30:
-            break
-    assert kills == 30
-    assert run(*job, folder=root, logs=tmp_path / "logs", seconds=600).code == 0
-    assert files(root).keys() == files(whole).keys()
-    for path in root.glob("**/*.ipynb"):
-        assert outputs(path) == outputs(whole / path.relative_to(root)), path.name
-
-
-def outputs(path: Path) -> list:
-    """Texts of a notebook, without those that say how long something took."""
-    cells = nbformat.read(path, as_version=4).cells
-    texts = [o.get("text", "") for cell in cells for o in cell.get("outputs", [])]
-    return [re.sub(r"[\d.,]+ ?(s|ms|µs|min|seconds|it/s|MiB|GiB)\b", "", text) for text in texts]
