@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from recformer_utils.losses import repetition_mass, repetition_share
+from recformer_utils.losses import repetition_mass
 from recformer_utils.runs.precision import multiplies_bfloat16
 from recformer_utils.training import (
     TrainerConfig,
@@ -100,11 +100,6 @@ def test_repetition_mass_adds_up_the_window_each_movie_once():
     assert repetition_mass(certain, torch.tensor([[4, 1, 2]])).item() == pytest.approx(1)
 
 
-def test_repetition_share_counts_rows_whose_best_movie_was_seen():
-    logits = torch.tensor([[0.0, 1.0, 2.0], [5.0, 1.0, 2.0]])
-    assert repetition_share(logits, torch.tensor([[0, 1], [0, 1]])).item() == 0.5
-
-
 def weights_after_a_step(penalty, **options):
     torch.manual_seed(0)
 
@@ -128,7 +123,9 @@ def weights_after_a_step(penalty, **options):
 
 def test_only_the_penalty_with_a_gradient_changes_a_step():
     plain, _ = weights_after_a_step(None)
-    without, _ = weights_after_a_step(lambda *arguments: 100 * repetition_share(*arguments))
+    without, _ = weights_after_a_step(
+        lambda logits, tokens: 100.0 * (logits.argmax(1) == tokens[:, 0]).float().mean()
+    )
     with_gradient, _ = weights_after_a_step(repetition_mass)
     assert torch.equal(plain, without)
     assert not torch.allclose(plain, with_gradient, atol=1e-3)
