@@ -73,7 +73,11 @@ html_theme_options = {
     "back_to_top_button": True,
 }
 ONE_COLUMN = ["index", "search", "blog", "blog/**"]
-html_sidebars = {"posts/**": ["series-nav.html"], **{name: [] for name in ONE_COLUMN}}
+html_sidebars = {
+    "posts/**": ["series-nav.html"],
+    "docs/**": ["series-nav.html"],
+    **{name: [] for name in ONE_COLUMN},
+}
 
 
 def label_pictures(app, doctree):

@@ -183,13 +183,14 @@ def shown_code(source: str) -> str:
     return re.sub(r"^# NBVAL_CHECK_OUTPUT\n", "", source)
 
 
-def prepared(post: Post, notebook_link, file_link) -> nbformat.NotebookNode:
+def prepared(post: Post, notebook_link, file_link, picture_link=str) -> nbformat.NotebookNode:
     """A copy of the notebook for the web: no title, navigation and contents, links that lead on.
 
     Args:
         post: the notebook; it is not changed.
         notebook_link: turns another ``Post`` of the series into an address.
         file_link: turns a path inside the repository into an address.
+        picture_link: turns the name of a drawing, figures/NAME.png, into an address.
     """
     notebook = copy.deepcopy(post.notebook)
     by_name = {other.path.name: other for other in posts()}
@@ -202,6 +203,8 @@ def prepared(post: Post, notebook_link, file_link) -> nbformat.NotebookNode:
         anchor = re.sub(r"[^\w\- ]", "", unquote(anchor).lower())
         if not target:
             return f"](#{anchor})"
+        if target.startswith("figures/"):
+            return f"]({picture_link(target)})"
         if target in by_name:
             return f"]({notebook_link(by_name[target])}{hash_}{anchor})"
         path = (post.path.parent / target).resolve().relative_to(REPOSITORY)

@@ -18,11 +18,12 @@ from nbconvert import MarkdownExporter
 from nbconvert.filters import strip_ansi
 from nbconvert.preprocessors import Preprocessor
 
-from tools.notebooks import IMAGE_TYPES
+from tools.notebooks import IMAGE_TYPES, NOTEBOOKS
 from tools.post_data import MATH, Post, outside_code, posts, prepared, settings
 from tools.series import BUILD
 
 OUTPUT = BUILD / "posts"
+FIGURES = NOTEBOOKS / "figures"
 NUMBER = r"[-+]?[\d.,]+(e[-+]?\d+)?%?|NaN|nan|-?inf|"
 UNNAMED = re.compile(r"Unnamed: |\d+$")
 TEMPLATE = """
@@ -131,7 +132,12 @@ def write(post: Post, folder: Path, neighbors: list[Post]) -> Path:
     mark = "POST-URL-{}-LRU-TSOP"
     about = settings()
     blob = f"https://github.com/{about['repository']}/blob/{about['branch']}/"
-    notebook = prepared(post, lambda other: mark.format(link_to(other)), lambda path: blob + path)
+    notebook = prepared(
+        post,
+        lambda other: mark.format(link_to(other)),
+        lambda path: blob + path,
+        lambda name: f"/assets/recformer/{name}",
+    )
     exporter = MarkdownExporter(
         raw_template=TEMPLATE, filters={"fenced": fenced}, default_preprocessors=[]
     )
@@ -168,6 +174,8 @@ def write(post: Post, folder: Path, neighbors: list[Post]) -> Path:
 def write_all(folder: Path) -> list[Path]:
     """Writes the posts of all notebooks, each with links to the next and the previous one."""
     series = posts()
+    if FIGURES.exists():
+        shutil.copytree(FIGURES, folder / "assets/recformer/figures", dirs_exist_ok=True)
     return [
         write(post, folder, [*series[i + 1 : i + 2], *series[max(i - 1, 0) : i]])
         for i, post in enumerate(series)

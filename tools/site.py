@@ -4,7 +4,9 @@ Notebooks are copied to site/_build/source with the parts that a page does not n
 turns them into site/_build/html with warnings as errors, and tools/site_check.py looks at every page.
 """
 
+import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,8 @@ NEW, OLD = BUILD / "new", BUILD / "old"  # NEW becomes HTML when it is whole, HT
 SOURCE = BUILD / "source"
 STATIC = BUILD / "static"
 HTML = BUILD / "html"
+DOCS = [f"docs/{name}.md" for name in ("results", "speed", "troubleshooting", "glossary")]
+FIGURES = REPOSITORY / "notebooks/figures"
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -69,7 +73,9 @@ def page(post: post_data.Post, settings: dict) -> nbformat.NotebookNode:
     """The notebook that Sphinx reads; its metadata becomes the front matter."""
     blob = f"https://github.com/{settings['repository']}/blob/{settings['branch']}/"
     notebook = post_data.prepared(
-        post, lambda other: f"{other.slug}.ipynb", lambda path: blob + path
+        post,
+        lambda other: f"{other.slug}.ipynb",
+        lambda path: f"../{path}" if path in DOCS else blob + path,
     )
     notebook.cells[0].source = f"# {post.title}\n\n{{.lead}}\n{notebook.cells[0].source}"
     for cell in notebook.cells:
@@ -93,6 +99,14 @@ def page(post: post_data.Post, settings: dict) -> nbformat.NotebookNode:
     return notebook
 
 
+def document(path: str, settings: dict) -> str:
+    """A page of docs/ as Sphinx reads it; links that leave docs/ lead to the repository."""
+    blob = f"https://github.com/{settings['repository']}/blob/{settings['branch']}/"
+    text = (REPOSITORY / path).read_text(encoding="utf-8")
+    text = re.sub(r"<!-- /?\w+ -->\n?", "", text)
+    return "---\norphan: true\n---\n\n" + re.sub(r"\]\(\.\./", f"]({blob}", text)
+
+
 def stage() -> None:
     """Puts everything that Sphinx reads into the build folder."""
     settings = post_data.settings()
@@ -105,6 +119,10 @@ def stage() -> None:
         card = social_card(post.title, post.description, settings["title"], picture)
         write(STATIC / f"cards/{post.slug}.png", card)
         write(SOURCE / f"posts/{post.slug}.ipynb", nbformat.writes(page(post, settings)))
+    for path in DOCS:
+        write(SOURCE / path, document(path, settings))
+    if FIGURES.exists():
+        shutil.copytree(FIGURES, SOURCE / "posts/figures")
     row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))
     card = social_card(settings["series"], settings["tagline"], settings["title"], None)
     write(STATIC / "cards/index.png", card)
@@ -121,6 +139,7 @@ def stage() -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     try:
         with exclusive(BUILD, "a build of the site"):
             return build()

@@ -62,8 +62,8 @@ def test_cards_are_those_of_the_notebooks(visit, sample_demo):
         difference = np.abs(np.asarray(found).astype(int) - wanted)
         worst[movie] = difference.mean()
         # Edges are smoothed differently; a shape or a word elsewhere would be far beyond this.
-        assert difference.mean() < 3, (movie, row["title"])
-        assert (difference.max(axis=2) > 90).mean() < 0.012, (movie, row["title"])
+        assert difference.mean() < 3.5, (movie, row["title"])
+        assert (difference.max(axis=2) > 90).mean() < 0.02, (movie, row["title"])
     other = title_card(chosen[1], "Another Title (1950)", "War")
     assert np.abs(np.asarray(found).astype(int) - other).mean() > 10, "the measure can tell"
 

@@ -15,6 +15,7 @@ AXE = SITE / "node_modules/axe-core/axe.min.js"
 POSTS = post_data.posts()
 LAST = f"posts/{POSTS[-1].slug}.html"
 PAGES = ["index.html", *(f"posts/{post.slug}.html" for post in POSTS), "blog.html", "blog/tag.html"]
+PAGES += [f"docs/{name}.html" for name in ("results", "speed", "troubleshooting", "glossary")]
 WIDTHS = [360, 1280]
 MODES = ["light", "dark"]
 
