@@ -1,6 +1,5 @@
 """Tokens: user and movie ids to 0..N-1 and back, with a start and an end token for sequences."""
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -139,7 +138,7 @@ def movie_features(movies: pd.DataFrame, metadata: MovieLensMetadata) -> torch.T
     columns = [genres, np.nan_to_num(bumps)]  # nan: no title of the catalogue has a year
     alphabet = movies["title"].str.lower().rank(method="first").to_numpy() - 1
     for place in (alphabet, np.arange(len(movies))):
-        angle = 2 * math.pi * np.outer(place / len(movies), 2.0 ** np.arange(10))
+        angle = 2 * np.pi * np.outer(place / len(movies), 2.0 ** np.arange(10))
         columns += [np.sin(angle), np.cos(angle)]
     known = torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
     return F.pad(known, (0, 0, 0, metadata.vocab_size - len(known)))
