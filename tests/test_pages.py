@@ -21,6 +21,10 @@ BEHIND = ("formats", "runs", "posters", "distributed")
 NOT_PRINTED: dict[str, str] = {
     "find_movies": "a title search, which holds no idea of the series",
     "plain_title": "the title search's helper, see find_movies",
+    "batch_without_times": "what the demo's readers name: movies without times",
+    "load_sequence_model": "10 loads the stored weights by hand instead",
+    "sequence_task": "hands the model to the loop of 06; no idea of its own",
+    "train_sequence_model": "hands the model to the loop of 06; no idea of its own",
 }
 
 Definition = ast.ClassDef | ast.FunctionDef
