@@ -28,9 +28,6 @@ NOT_PART_OF_THE_RUN = {
     "model_dir", "tensorboard_dir", "data_dir", "num_epochs", "patience", "device", "compile",
     "resume", "progress",
 }  # fmt: skip
-COLUMNS = [
-    "epoch", "learning_rate", "train_loss", "seconds", "validation_loss", "HR@10", "NDCG@10",
-]  # fmt: skip
 CURVES = {  # column of the history -> name in TensorBoard
     "train_loss": "loss/train", "validation_loss": "loss/validation",
     "learning_rate": "learning_rate", "HR@10": "validation/HR@10", "NDCG@10": "validation/NDCG@10",
@@ -41,7 +38,7 @@ CURVES = {  # column of the history -> name in TensorBoard
 class TrainingResult:
     """What a training run leaves behind."""
 
-    history: pd.DataFrame  # one row an epoch, COLUMNS; train_loss is taken while the weights move
+    history: pd.DataFrame  # one row an epoch; its train_loss is taken while the weights move
     best_epoch: int  # with the lowest validation loss (or the highest NDCG@10: keep_best)
     model_file: Path  # its weights
     model: nn.Module  # after the last epoch, on the device
@@ -102,9 +99,8 @@ class RunFolder:
     def best_epoch(self) -> int:
         """The best epoch by ``keep_best``, the earlier one of two; 0 before the first."""
         by, sign = self.trainer.keep_best, -1 if self.trainer.keep_best == "NDCG@10" else 1
-        return int(
-            min(self.history, key=lambda row: sign * row[by])["epoch"] if self.history else 0
-        )
+        best = min(self.history, key=lambda row: sign * row[by], default={"epoch": 0})
+        return int(best["epoch"])
 
     @property
     def out_of_patience(self) -> bool:
@@ -125,7 +121,7 @@ class RunFolder:
     def result(self) -> TrainingResult:
         """What the run leaves behind."""
         return TrainingResult(
-            history=pd.DataFrame(self.history, columns=COLUMNS),
+            history=pd.DataFrame(self.history),
             best_epoch=self.best_epoch,
             model_file=self.model_file,
             model=self.parts["model"],
@@ -193,9 +189,7 @@ class RunFolder:
         return together.mean().item()
 
     def _stop(self, reason: str) -> NoReturn:
-        kept = "this run has kept no weights yet"
-        if self.history:
-            kept = f"the weights and the checkpoint of epoch {len(self.history)} are kept"
+        kept = f"{len(self.history)} epochs are kept in {self.folder}"
         raise FloatingPointError(
             f"{reason}. Lower starting_learning_rate ({self.trainer.starting_learning_rate}) or "
             f"set max_gradient_norm; {kept}"

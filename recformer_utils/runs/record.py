@@ -46,23 +46,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def git_state(root: Path = ROOT) -> dict[str, Any] | None:
-    """The commit of the repository and the tracked files that differ from it; None outside one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout
-
+def git_state(root: Path = ROOT) -> str | None:
+    """The commit of the repository, ``-dirty`` with changes to its files; None outside of one."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, ValueError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
         return None
-    if Path(top).resolve() != root:  # installed somewhere inside a repository of another project
-        return None
-    return {"commit": commit, "changed": sorted(line[3:] for line in changed.splitlines())}
+    return done.stdout.strip() if (root / ".git").exists() else None  # not of another project
 
 
 def machine() -> str:
