@@ -38,7 +38,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up .venv (a few minutes the first time; PyTorch is the large part)"
-	@# A set-up that was killed leaves packages by halves, over which pip stumbles: begin anew.
+	@# A set-up that was killed leaves half-installed packages, which pip cannot repair: start again.
 	@test ! -e .venv/.unfinished && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.unfinished
 	$(PIP) -r requirements.txt

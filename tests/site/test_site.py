@@ -33,7 +33,7 @@ def test_every_notebook_has_its_blog_metadata(post):
 
 
 @pytest.mark.parametrize("key", post_data.REQUIRED)
-def test_a_missing_key_is_named_with_the_command_that_mends_it(key):
+def test_a_missing_key_is_named_with_the_command_that_sets_it(key):
     data = {"date": "2026-11-24", "tags": ["A"], "thumbnail": "A curve"}
     assert post_data.check(data, "08_x.ipynb") == data
     del data[key]
