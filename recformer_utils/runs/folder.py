@@ -21,7 +21,7 @@ from recformer_utils.runs.checkpoints import (
 )
 from recformer_utils.runs.config import TrainerConfig
 from recformer_utils.runs.files import exclusive, naming_path
-from recformer_utils.runs.record import describe_run, read_record, write_record
+from recformer_utils.runs.record import data_hashes, describe_run, write_record
 
 # What may differ between a run and the one that goes on with it.
 NOT_PART_OF_THE_RUN = {
@@ -34,7 +34,7 @@ CURVES = {  # column of the history -> name in TensorBoard
 }  # fmt: skip
 
 
-@dataclass(kw_only=True)
+@dataclass
 class TrainingResult:
     """What a training run leaves behind."""
 
@@ -71,6 +71,7 @@ class RunFolder:
             **{key: value for key, value in settings.items() if key not in NOT_PART_OF_THE_RUN},
             # These schedules are stretched over all epochs, so their number decides every step.
             "num_epochs": None if trainer.schedule == "exponential" else trainer.num_epochs,
+            "data_sha256": data_hashes(trainer.data_dir) if trainer.data_dir else None,
             **shape,
         }
 
@@ -79,7 +80,7 @@ class RunFolder:
             stack.enter_context(exclusive(self.folder, "a training"))
             record = describe_run(self.trainer.seed, self.trainer.data_dir)
             if self.trainer.resume and self.checkpoint.exists():
-                self._resume(record)
+                self._resume()
                 print(
                     f"resuming after epoch {len(self.history)} "
                     f"(set trainer_config.resume to false to start again)"
@@ -120,12 +121,8 @@ class RunFolder:
 
     def result(self) -> TrainingResult:
         """What the run leaves behind."""
-        return TrainingResult(
-            history=pd.DataFrame(self.history),
-            best_epoch=self.best_epoch,
-            model_file=self.model_file,
-            model=self.parts["model"],
-        )
+        history, model = pd.DataFrame(self.history), self.parts["model"]
+        return TrainingResult(history, self.best_epoch, self.model_file, model)
 
     def save_checkpoint(self) -> None:
         """Comes last in an epoch: whatever a kill leaves out before it is done once more."""
@@ -134,13 +131,9 @@ class RunFolder:
             {"config": self.identity, "history": self.history, **states}, self.checkpoint
         )
 
-    def _resume(self, record: dict[str, Any]) -> None:
+    def _resume(self) -> None:
         """Fills model, optimizer, scheduler and history from the checkpoint of this very run."""
-        path, again = (
-            self.checkpoint,
-            "Choose another model_dir, or set trainer_config.resume to false",
-        )
-        state = load_checkpoint(path)
+        path, state = self.checkpoint, load_checkpoint(self.checkpoint)
         try:
             there = state["config"]
             changed = [key for key, value in self.identity.items() if there.get(key) != value]
@@ -156,13 +149,8 @@ class RunFolder:
             raise CheckpointError(
                 f"{path}: belongs to a run with another {', '.join(changed)} "
                 f"(there {[there.get(key) for key in changed]}, "
-                f"here {[self.identity[key] for key in changed]}). {again} to start again"
-            )
-        before = [start.get("data_sha256") for start in read_record(self.folder / "run.json")[-1:]]
-        if before and before[0] and before[0] != record["data_sha256"]:
-            raise CheckpointError(
-                f"{path}: the run was started with other data than what {self.trainer.data_dir} "
-                f"holds now (the SHA-256 differs). Restore the data. {again} to start again"
+                f"here {[self.identity[key] for key in changed]}). "
+                f"Choose another model_dir, or set trainer_config.resume to false to start again"
             )
 
     def mean_loss(
@@ -189,8 +177,7 @@ class RunFolder:
         return together.mean().item()
 
     def _stop(self, reason: str) -> NoReturn:
-        kept = f"{len(self.history)} epochs are kept in {self.folder}"
         raise FloatingPointError(
             f"{reason}. Lower starting_learning_rate ({self.trainer.starting_learning_rate}) or "
-            f"set max_gradient_norm; {kept}"
+            f"set max_gradient_norm; {len(self.history)} epochs are kept in {self.folder}"
         )

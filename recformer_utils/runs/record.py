@@ -16,17 +16,13 @@ from recformer_utils import ROOT
 from recformer_utils.formats.dat import CSV_FILES, FILES, has_csv_form
 from recformer_utils.runs.files import replacing
 
-LIBRARIES = (torch, np, pd)
-
 
 def describe_run(seed: int, data_folder: str | Path | None) -> dict[str, Any]:
     """Everything beside the configuration that decides the numbers of a run."""
+    libraries = {library.__name__: library.__version__ for library in (torch, np, pd)}
     return {
         "seed": seed,
-        "versions": {
-            "python": platform.python_version(),
-            **{p.__name__: p.__version__ for p in LIBRARIES},
-        },
+        "versions": {"python": platform.python_version(), **libraries},
         "data_sha256": data_hashes(data_folder) if data_folder else None,
         "git": git_state(),
         "machine": machine(),
@@ -65,13 +61,8 @@ def machine() -> str:
 
 def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:
     """Adds a start of the run to its record, a list, unless it is like the one before."""
-    starts = read_record(path) if after_epoch else []
+    starts = json.loads(path.read_text()) if after_epoch and path.exists() else []
     if not starts or {**starts[-1], "after_epoch": 0} != {"after_epoch": 0, **record}:
         starts.append({"after_epoch": after_epoch, **record})
     with replacing(path, mode=0o644) as file:
         file.write((json.dumps(starts, indent=1) + "\n").encode())
-
-
-def read_record(path: Path) -> list[dict[str, Any]]:
-    """The starts of a run so far, the first one first; [] where nothing was recorded."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
