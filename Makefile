@@ -1,11 +1,15 @@
-# make run    set up, execute the series on the data set that is there, write pages to build/
-# make test   set up, then every test
-# make lab    JupyterLab          make data     download MovieLens-1M to data/ml-1m
-# make demo   build the recommender page (site/demo/dist)
-# make publish  execute on MovieLens-1M and store the outputs in notebooks/
-# make site   the series as a blog, site/_build/html      make posts   as posts for Jekyll, build/posts
-# make bench  every stage against the plain way and other libraries (ten minutes, a quiet machine)
-# make check  what is wrong with this installation        make audit   known vulnerabilities (network)
+# make run      set up, execute the series on the data that is there, write pages to build/
+# make test     set up, then every test (test-unit, test-notebooks, test-site, test-demo: one part)
+# make lab      the notebooks in JupyterLab
+# make data     download MovieLens-1M to data/ml-1m
+# make check    what is wrong with this installation
+# make publish  execute what is stale on MovieLens-1M and store the outputs in notebooks/
+# make refresh  regenerate navigation and tables from what is stored
+# make site     the series as a blog, site/_build/html
+# make demo     the recommender page, site/demo/dist
+# make posts    the series as posts for Jekyll, build/posts
+# make bench    every stage against the plain way and other libraries (ten minutes, a quiet machine)
+# make lock     requirements.lock; make audit: known vulnerabilities (both need the network)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,12 +25,12 @@ JOBS ?= 2
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-faults test-nightly test-notebooks \
+.PHONY: help setup run test test-unit test-nightly test-notebooks \
 	test-site test-demo test-realdata lab data check site demo posts publish refresh clean \
 	lock audit bench
 
 help:
-	@sed -n 's/^# //p' Makefile | head -8
+	@sed -n 's/^# make /make /p' Makefile
 
 setup: $(READY)
 
@@ -34,7 +38,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up .venv (a few minutes the first time; PyTorch is the large part)"
-	@# A set-up that was killed leaves packages by halves, over which pip stumbles: begin anew.
+	@# A set-up that was killed leaves half-installed packages, which pip cannot repair: start again.
 	@test ! -e .venv/.unfinished && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.unfinished
 	$(PIP) -r requirements.txt
@@ -56,11 +60,7 @@ test-unit: $(TEST_READY)
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
 
-# The parts of test-unit that kill commands and feed readers with garbage, by themselves.
-test-faults: $(TEST_READY)
-	$(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz -n $(JOBS) --dist loadscope
-
-# The same with every kill there is and 27,000 inputs; about half an hour on two cores.
+# Every kill that there is, and 2,500 damaged inputs a test; about half an hour on two cores.
 test-nightly: $(TEST_READY) $(SITE_READY)
 	RECFORMER_FAULTS=long $(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz \
 		tests/site/test_site_killed.py --hypothesis-profile=nightly -rs

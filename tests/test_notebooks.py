@@ -347,3 +347,14 @@ def test_what_a_notebook_does_not_use_does_not_make_it_stale(copy_of_the_module)
     fresh = freshness.code_hash(notebook)
     (copy_of_the_module / "recformer_utils/baselines.py").write_text("")
     assert freshness.code_hash(notebook) == fresh
+
+
+def test_the_glossary_names_where_each_term_is_explained():
+    text = (REPOSITORY / "docs/glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^\*\*(.+?)\*\* \((\d\d)\): .+\.$", text, re.MULTILINE)
+    assert len(entries) == text.count("\n**") > 60, "**term** (NN): a sentence."
+    pages = {p.name[:2]: "\n".join(c.source for c in read(p).cells) for p in PATHS}
+    pages = {number: page.lower().replace("-", " ") for number, page in pages.items()}
+    for terms, number in entries:
+        names = re.split(r", | \(|\)| at k", terms.lower().replace("-", " "))
+        assert any(name and name in pages[number] for name in names), (terms, number)

@@ -5,23 +5,24 @@ import pandas as pd
 import pytest
 import torch
 
-from recformer_utils.losses import sampled_loss
-from recformer_utils.runs.checkpoints import CheckpointError
+from benchmarks.quality import save_sequence_model
+from benchmarks.variants import VARIANTS
+from recformer_utils.runs import CheckpointError
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
     SequenceModelConfig,
+    batch_without_times,
     gap_buckets,
     history_scores,
     load_sequence_model,
     make_batch,
-    movie_features,
-    named_in_a_row,
-    save_sequence_model,
+    next_movie_loss,
+    rotate,
     training_batches,
 )
-from recformer_utils.sequences import Sequences
-from recformer_utils.tokens import MovieLensMetadata
+from recformer_utils.sequences import Questions, Sequences
+from recformer_utils.tokens import MovieLensMetadata, movie_features
 from recformer_utils.transformer import TransformerConfig
 
 LENGTHS = np.array([3, 40, 7, 1, 2, 25, 0, 90])
@@ -40,18 +41,23 @@ def sequences():
     )
 
 
-def model(max_length=20, rotary=False, **options):
+def model(kind=SequenceModel, window=20, **options):
     torch.manual_seed(0)
-    shape = TransformerConfig(VOCABULARY, max_length, 16, 2, 2, 0.0, 0.0, 0.0, rotary=rotary)
-    return SequenceModel(SequenceModelConfig(shape, **options)).eval()
+    shape = TransformerConfig(
+        vocab_size=VOCABULARY, context_window_size=window, embedding_dimension=16, num_layers=2,
+        num_heads=2,
+    )  # fmt: skip
+    network = kind(SequenceModelConfig(transformer=shape, **options)).eval()
+    if network.pair_bias is not None:  # it starts at zero; here it says something
+        torch.nn.init.normal_(network.pair_bias.weight)
+    return network
 
 
-@pytest.mark.parametrize("overlap", [0, 5, 19])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_every_training_movie_but_the_first_is_a_target_once(sequences, overlap, seed):
+def test_every_training_movie_but_the_first_is_a_target_once(sequences, seed):
     train_lengths = np.maximum(LENGTHS - 2, 0)
     found = []
-    for batch in training_batches(sequences, train_lengths, 20, 4, seed, overlap):
+    for batch in training_batches(sequences, train_lengths, 20, 4, seed):
         assert batch.movie_tokens.shape[1] <= 20
         found += batch.targets[batch.targets != NO_TARGET].tolist()
     expected = [
@@ -62,21 +68,26 @@ def test_every_training_movie_but_the_first_is_a_target_once(sequences, overlap,
     assert sorted(found) == sorted(expected)
 
 
+def test_lengths_of_fewer_users_are_refused(sequences):
+    """Users of a split are fewer where some have too few movies: each would get another's."""
+    with pytest.raises(ValueError, match="8"):
+        training_batches(sequences, np.array([3, 40, 7]), 20, 4, 0)
+
+
 def test_a_target_is_the_movie_that_follows(sequences):
-    batch = make_batch(
-        sequences, np.array([10, 0]), np.array([5, 3]), np.array([7, 2]), np.array([2, 3])
-    )
+    starts, lengths, users = np.array([10, 0]), np.array([5, 3]), np.array([7, 2])
+    batch = make_batch(sequences, starts, lengths, users, learn=True)
     long, short = sequences.of_user(7), sequences.of_user(2)
     assert batch.movie_tokens[0].tolist() == long[10:15].tolist()
-    assert batch.targets[0].tolist() == [NO_TARGET] * 3 + long[14:16].tolist()
+    assert batch.targets[0].tolist() == long[11:16].tolist()
     assert batch.movie_tokens[1, :3].tolist() == short[:3].tolist()
     assert batch.targets[1].tolist() == short[1:4].tolist() + [NO_TARGET] * 2
+    assert (make_batch(sequences, starts, lengths, users).targets == NO_TARGET).all()
     stamps = sequences.timestamps[sequences.offsets[7] :]
     gaps = torch.from_numpy(stamps[10:15] - stamps[9:14])
     assert batch.gaps[0].tolist() == gap_buckets(gaps).tolist()
     assert batch.timestamps[0].tolist() == (stamps[10:15] - stamps[10]).tolist()
     assert batch.next_timestamps[0].tolist() == (stamps[11:16] - stamps[10]).tolist()
-    assert batch.ratings[0].tolist() == sequences.ratings[sequences.offsets[7] :][10:15].tolist()
     assert batch.gaps[1, 0] == 0  # the first movie of a user has none before it
 
 
@@ -90,32 +101,23 @@ def test_cuts_move_from_epoch_to_epoch_and_repeat_with_the_seed(sequences):
 
 
 INPUTS = [
-    {}, {"previous_gap": True}, {"next_gap": True}, {"pair_gaps": True}, {"ratings": True},
-    {"pair_gaps": True, "next_gap": True}, {"rotary": True}, {"rotary": True, "pair_gaps": True},
+    {}, {"previous_gap": True}, {"next_gap": True}, {"pair_gaps": True},
+    {"pair_gaps": True, "next_gap": True},
 ]  # fmt: skip
-
-
-def with_pair_bias(network):
-    """The biases of gaps start at zero; here they say something."""
-    if network.pair_bias is not None:
-        torch.nn.init.normal_(network.pair_bias.weight)
-    return network
 
 
 @pytest.mark.parametrize("options", INPUTS)
 def test_the_future_and_the_padding_change_nothing(sequences, options):
-    network = with_pair_bias(model(**options))
+    network = model(**options)
     users, lengths = np.array([7, 2]), np.array([12, 4])
     batch = make_batch(sequences, np.zeros(2, dtype=int), lengths, users)
     with torch.no_grad():
         before = network(batch)
-        later = {name: getattr(batch, name).clone() for name in ("movie_tokens", "ratings")}
-        for column, limit in (("movie_tokens", VOCABULARY - 2), ("ratings", 6)):
-            later[column][0, 8:] = (later[column][0, 8:] + 1) % limit
-            later[column][1, 4:] = 3
-        later["timestamps"] = batch.timestamps.clone()
-        later["timestamps"][:, 8:] += 5000
-        after = network(batch._replace(**later))
+        movies, times = batch.movie_tokens.clone(), batch.timestamps.clone()
+        movies[0, 8:] = (movies[0, 8:] + 1) % (VOCABULARY - 2)
+        movies[1, 4:] = 3
+        times[:, 8:] += 5000
+        after = network(batch._replace(movie_tokens=movies, timestamps=times))
         alone = network(make_batch(sequences, np.zeros(1, dtype=int), lengths[1:], users[1:]))
     assert torch.allclose(before[0, :8], after[0, :8], atol=1e-6)
     assert not torch.allclose(before[0, 8], after[0, 8], atol=1e-4)
@@ -129,84 +131,51 @@ def test_the_time_of_the_target_counts_only_where_it_is_declared(sequences):
     moved = batch._replace(next_timestamps=batch.next_timestamps + 90_000)
     with torch.no_grad():
         for options in INPUTS:
-            network = with_pair_bias(model(**options))
+            network = model(**options)
             same = torch.allclose(network(batch), network(moved), atol=1e-4)
             assert same != options.get("next_gap", False)
 
 
 def test_gaps_between_pairs_are_a_bias_of_attention(sequences):
     """The first block's attention, by hand for one position and one head."""
-    network = with_pair_bias(model(pair_gaps=True))
+    network = model(pair_gaps=True)
     batch = make_batch(sequences, np.zeros(1, dtype=int), np.array([9]), np.array([7]))
-    attention = network.transformer.layers[0].attention
-    seen = {}
-    attention.register_forward_hook(
-        lambda _, inputs, kwargs, __: seen.update(x=inputs[0], bias=kwargs["bias"]),
-        with_kwargs=True,
-    )
+    attention, seen = network.layers[0].attention, {}
+    attention.register_forward_hook(lambda _, inputs, output: seen.update(x=inputs[0], y=output))
     with torch.no_grad():
         network(batch)
-        _, weights = attention(seen["x"], return_weights=True, bias=seen["bias"])
-        q, k, _ = attention.qkv(seen["x"]).split(16, dim=-1)
-    scores = q[0, 6, 8:] @ k[0, :7, 8:].T / 8**0.5  # head 1 of 2, position 6
-    passed = batch.timestamps[0, 6] - batch.timestamps[0, :7]
-    scores = scores + network.pair_bias.weight[gap_buckets(passed), 1]
-    assert torch.allclose(weights[0, 1, 6, :7], scores.softmax(dim=0), atol=1e-6)
-    assert weights[0, 1, 6, 7:].abs().max() == 0
+        q, k, v = attention.qkv(seen["x"])[0].split(16, dim=-1)  # (time, embedding)
+        heads = []
+        passed = batch.timestamps[0, 6] - batch.timestamps[0, :7]
+        for head in (slice(0, 8), slice(8, 16)):
+            turned = [rotate(each[None, None, :, head])[0, 0] for each in (q, k)]
+            scores = turned[0][6] @ turned[1][:7].T / 8**0.5
+            scores = scores + network.pair_bias.weight[gap_buckets(passed), head.start // 8]
+            heads.append(scores.softmax(dim=0) @ v[:7, head])
+        expected = attention.out(torch.cat(heads))
+    assert torch.allclose(seen["y"][0, 6], expected, atol=1e-5)
 
 
-def test_smoothed_loss_is_pytorchs(sequences):
-    for options in ({}, {"output_bias": True}, {"temperature": 0.1}):
-        network = model(label_smoothing=0.2, **options)
-        if network.bias is not None:
-            torch.nn.init.normal_(network.bias)
-        batch = next(iter(training_batches(sequences, LENGTHS, 20, 4, seed=0)))
-        learned = batch.targets != NO_TARGET
-        logits = network.scores(network(batch)[learned])
-        plain = torch.nn.functional.cross_entropy(
-            logits, batch.targets[learned], label_smoothing=0.2
-        )
-        assert network.loss(batch).item() == pytest.approx(plain.item(), rel=1e-5)
-
-
-def test_cosine_scores_do_not_depend_on_length():
-    network = model(temperature=0.05)
-    hidden = torch.randn(3, 16)
-    scores = network.scores(hidden)
-    assert torch.allclose(scores, network.scores(7 * hidden), atol=1e-5)
-    assert scores.abs().max() <= 1 / 0.05 + 1e-4
-
-
-def draws(count, seed=3):
-    torch.manual_seed(seed)
-    return torch.randint(VOCABULARY - 2, (count,))
-
-
-@pytest.mark.parametrize("loss", ["bce", "sampled", "gbce"])
-def test_sampled_losses_are_their_formulas(loss):
+def test_rotary_scores_know_distances_only():
     torch.manual_seed(0)
-    hidden, weight, bias = torch.randn(9, 8), torch.randn(VOCABULARY, 8), torch.randn(VOCABULARY)
-    drawn = draws(9 if loss == "bce" else 20)
-    targets = torch.arange(9)
-    targets[2], targets[5] = drawn[2], drawn[5]  # drawn by accident: not a negative there
-    torch.manual_seed(3)
-    ours = sampled_loss(hidden, weight, targets, loss, 20, bias).item()
-    expected = []
-    for row in range(9):
-        scores = (weight @ hidden[row] + bias).double()
-        target = int(targets[row])
-        others = [drawn[row]] if loss == "bce" else drawn
-        others = torch.stack([scores[other] for other in others if other != target] or [scores[0]])
-        if loss == "bce" and drawn[row] == target:
-            others = others[:0]
-        if loss == "sampled":
-            expected.append(others.exp().sum().add(scores[target].exp()).log() - scores[target])
-            continue
-        rate = 20 / (VOCABULARY - 3)
-        power = 1.0 if loss == "bce" else rate * (0.75 * (1 - 1 / rate) + 1 / rate)
-        positive = scores[target].sigmoid() ** power
-        expected.append(-positive.log() - (1 - others.sigmoid()).log().sum())
-    assert ours == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+    q, k = torch.randn(2, 1, 1, 1, 8).expand(2, 1, 1, 12, 8)  # the same at each place
+    scores = (rotate(q) @ rotate(k).transpose(-2, -1))[0, 0]
+    for distance in range(-11, 12):
+        along = scores.diagonal(distance)
+        assert torch.allclose(along, along[0].expand_as(along), atol=1e-5)
+    assert not torch.allclose(scores[0, 0], scores[5, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_has_a_loss_and_gradients_on_its_batches(sequences, name):
+    variant = VARIANTS[name]
+    network, lengths = model(variant.model, window=60).train(), np.maximum(LENGTHS - 2, 0)
+    torch.manual_seed(0)
+    for batch in variant.cut(sequences, lengths, 60, 4, 0):
+        loss = variant.loss(network, batch)
+        assert loss.isfinite()
+        loss.backward()
+    assert network.movie_embedding.weight.grad.abs().sum() > 0
 
 
 def test_what_is_known_of_a_movie():
@@ -231,8 +200,8 @@ def test_features_of_a_movie_go_in_and_out(sequences):
     network = model(item_features=3)
     network.item_features[7] = torch.tensor([1.0, 0.0, 2.0])
     vector = network.feature_embedding.weight @ network.item_features[7]
-    expected = network.transformer.token_embedding.weight[7] + vector
-    assert torch.allclose(network.output_weight()[7], expected)
+    expected = network.movie_embedding.weight[7] + vector
+    assert torch.allclose(network.movie_vectors()[7], expected)
     batch = make_batch(sequences, np.zeros(1, dtype=int), np.array([1]), np.array([7]))
     batch = batch._replace(movie_tokens=torch.tensor([[7]]))
     with torch.no_grad():
@@ -242,15 +211,16 @@ def test_features_of_a_movie_go_in_and_out(sequences):
 
 
 def test_scores_are_those_of_the_last_movie(sequences):
-    network = model(output_bias=True)
+    network = model()
     users, ends = np.array([1, 2, 7]), np.array([38, 5, 88])
-    scores = history_scores(network, sequences, users, ends, torch.device("cpu"))(torch.arange(3))
+    questions = Questions(users, ends, np.zeros(3, dtype=int))
+    scores = history_scores(network, torch.device("cpu"))(sequences, questions)
     assert scores.shape == (3, VOCABULARY)
     for row, (user, end) in enumerate(zip(users, ends, strict=True)):
         start = max(0, end - 20)
         piece = make_batch(sequences, np.array([start]), np.array([end - start]), np.array([user]))
         with torch.no_grad():
-            expected = network.scores(network(piece)[0, -1])
+            expected = network.logits(network(piece)[0, -1])
         assert torch.allclose(scores[row], expected, atol=1e-5)
 
 
@@ -266,19 +236,10 @@ def test_movies_without_times_count_as_one_a_minute(sequences):
     batch = make_batch(sequences, np.array([1]), np.array([len(once)]), np.array([0]))
     named = torch.from_numpy(once)[None]
     with torch.no_grad():
-        expected, found = network(batch), network(named_in_a_row(named))
+        expected, found = network(batch), network(batch_without_times(named))
         assert torch.equal(found, expected)
-        assert torch.equal(network(named_in_a_row(named).to(torch.device("cpu"))), expected)
-        assert not torch.equal(network(named_in_a_row(named, seconds_apart=0)), expected)
-
-
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [("ratings", "reads ratings"), ("pair_gaps", "reads times"), ("next_gap", "reads the time of")],
-)
-def test_a_model_that_reads_more_than_movies_says_what_it_misses(option, words):
-    with pytest.raises(ValueError, match=words):
-        model(**{option: True})(named_in_a_row(torch.tensor([[1, 2, 3]])))
+        assert torch.equal(network(batch_without_times(named).to(torch.device("cpu"))), expected)
+        assert not torch.equal(network(batch_without_times(named, seconds_apart=0)), expected)
 
 
 def test_it_learns_a_cycle():
@@ -295,12 +256,13 @@ def test_it_learns_a_cycle():
     for epoch in range(25):
         for batch in training_batches(circle, np.full(12, 28), 20, 4, epoch):
             optimizer.zero_grad()
-            loss = network.loss(batch)
+            loss = next_movie_loss(network, batch)
             loss.backward()
             optimizer.step()
     assert loss.item() < 0.05
-    score = history_scores(network, circle, np.arange(12), np.full(12, 28), torch.device("cpu"))
-    assert (score(torch.arange(12)).argmax(dim=1).numpy() == tokens.reshape(12, 30)[:, 28]).all()
+    questions = Questions(np.arange(12), np.full(12, 28), tokens.reshape(12, 30)[:, 28])
+    scores = history_scores(network, torch.device("cpu"))(circle, questions)
+    assert (scores.argmax(dim=1).numpy() == questions.targets).all()
 
 
 @pytest.fixture
@@ -319,7 +281,7 @@ def catalogue():
 def test_a_stored_model_comes_back_as_it_was(sequences, catalogue, tmp_path):
     movies, metadata = catalogue
     features = movie_features(movies, metadata)
-    trained = model(rotary=True, previous_gap=True, item_features=features.shape[1])
+    trained = model(previous_gap=True, item_features=features.shape[1])
     trained.item_features.copy_(features)
     save_sequence_model(trained, tmp_path / "model.pth", {"seed": 3})
     found, about = load_sequence_model(tmp_path / "model.pth", movies, metadata)
@@ -329,17 +291,17 @@ def test_a_stored_model_comes_back_as_it_was(sequences, catalogue, tmp_path):
     users, lengths = np.array([7, 1]), np.array([20, 9])
     batch = make_batch(sequences, np.zeros(2, dtype=int), lengths, users)
     with torch.no_grad():
-        assert torch.equal(found.scores(found(batch)), trained.scores(trained(batch)))
+        assert torch.equal(found.logits(found(batch)), trained.logits(trained(batch)))
 
 
 def test_a_stored_model_of_another_catalogue_or_kind_is_refused(catalogue, tmp_path):
     movies, metadata = catalogue
     save_sequence_model(model(), tmp_path / "model.pth", {})
     fewer = MovieLensMetadata.from_frames(pd.DataFrame({"user_id": [1]}), movies[:-1])
-    with pytest.raises(CheckpointError, match="made for 58 movies, this catalogue has 57"):
+    with pytest.raises(CheckpointError, match="made for 60 tokens, this catalogue has 59"):
         load_sequence_model(tmp_path / "model.pth", movies[:-1], fewer)
     torch.save(model().state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match="not a file of save_sequence_model"):
+    with pytest.raises(CheckpointError, match="not a model stored with its shape"):
         load_sequence_model(tmp_path / "weights.pth", movies, metadata)
     stored = torch.load(tmp_path / "model.pth", weights_only=True)
     stored["config"]["temprature"] = 1.0

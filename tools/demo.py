@@ -44,7 +44,7 @@ def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
     Args:
         out: the folder; one that is there is replaced.
         data: the catalogue, and the histories to compare the exported model on.
-        weights: another file of save_sequence_model than the pretrained one.
+        weights: another file of benchmarks.quality than the pretrained one.
 
     Returns:
         What manifest.json holds.

@@ -71,7 +71,7 @@ def load_pretrained(data: MovieLens, weights: Path | None = None) -> Pretrained:
 
     Raises:
         FileNotFoundError: no model was trained on this data set.
-        CheckpointError: the file is none, or belongs to another catalogue.
+        CheckpointError: the file holds no such model, or one of another catalogue.
         ValueError: the model asks for what the page cannot know.
     """
     weights = weights or REPOSITORY / "data/pretrained" / data.name / "sequence_model.pth"
@@ -116,7 +116,7 @@ def export(pretrained: Pretrained, path: Path) -> int:
     finally:
         quiet.setLevel(level)
     graph = program.model_proto
-    # The exporter notes for each node where in which file it came from, which is not to be published.
+    # The exporter notes for each node the line that it came from, with the path of this machine.
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info,
                  *graph.graph.input, *graph.graph.output, *graph.graph.initializer):  # fmt: skip
         del part.metadata_props[:]

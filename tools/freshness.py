@@ -16,7 +16,7 @@ VERSIONS = ("torch", "numpy", "pandas")
 
 
 def code_hash(notebook: nbformat.NotebookNode) -> str:
-    """A hash of all that the outputs hang on.
+    """A hash of everything that the outputs depend on.
 
     The code cells; the files of the module that they import, and what those import; the stored
     configurations, weights and results that they name; the versions of PyTorch, NumPy and pandas.

@@ -137,13 +137,13 @@ def check(data: dict, name: str) -> dict:
     """The blog metadata of the notebook called ``name``, if it is complete and well typed.
 
     Raises:
-        PostDataError: names the notebook, the key, what was found and the command that mends it.
+        PostDataError: names the notebook, the key, what was found and the command that sets it.
     """
     where = f'{name}: metadata["blog"]'
-    mend = f"set it with: python -m tools.post_data {name[:2]} --date … --tags … --thumbnail …"
+    remedy = f"set it with: python -m tools.post_data {name[:2]} --date … --tags … --thumbnail …"
     for key in REQUIRED:
         if not data.get(key):
-            raise PostDataError(f'{where}["{key}"] is missing; {mend}')
+            raise PostDataError(f'{where}["{key}"] is missing; {remedy}')
     for key, value in data.items():
         if key not in KEYS:
             raise PostDataError(f'{where}["{key}"] is not known; expected {", ".join(KEYS)}')

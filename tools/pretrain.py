@@ -8,7 +8,6 @@ embedding_path.npz (how the embeddings of the most rated movies moved; --reduce-
 import argparse
 import datetime
 import json
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,8 @@ from recformer_utils.movielens_transformer import MovieLensTransformer, init_wei
 from recformer_utils.runs.checkpoints import load_checkpoint, save_atomically
 from recformer_utils.runs.files import exclusive, replacing
 from recformer_utils.runs.record import describe_run, machine, sha256_of
-from recformer_utils.training import (
-    get_dataset,
-    get_model_config,
-    load_config,
-    run_model_training,
-)
-from tools.common import REPOSITORY
+from recformer_utils.training import get_dataset, get_model_config, load_config, run_model_training
+from tools.common import REPOSITORY, write_json
 
 CONFIGS = REPOSITORY / "notebooks/configs"
 PATH_MOVIES, PATH_FRAMES = 400, 14  # of embedding_path.npz: 350 KB in float16
@@ -90,7 +84,6 @@ def publish(result, config: dict, name: str, seconds: float) -> None:
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
         "train_seconds": round(seconds),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "machine": f"{machine()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "date": datetime.date.today().isoformat(),
@@ -100,7 +93,7 @@ def publish(result, config: dict, name: str, seconds: float) -> None:
     write(target / "model.pth", result.model_file.read_bytes())
     write(target / "curve.csv", result.history.round(6).to_csv(index=False).encode())
     write(target / "config.yaml", yaml.safe_dump(shape, sort_keys=False).encode())
-    write(target / "run.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_json(target / "run.json", record)
 
 
 def write(path: Path, content: bytes) -> None:

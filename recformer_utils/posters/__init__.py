@@ -150,8 +150,7 @@ def arrange(
     return table, {row[0]: picture_of(*row, folder) for row in zip(*columns, strict=True)}
 
 
-def _integer(value: object) -> int | None:
-    """A plain int, whatever kind of integer came (NumPy, torch); None for anything else."""
+def _integer(value: object) -> int | None:  # of NumPy and torch, too
     try:
         return operator.index(value)
     except TypeError:
@@ -159,7 +158,6 @@ def _integer(value: object) -> int | None:
 
 
 def _at(values: Sequence | None, place: int, otherwise: object) -> object:
-    """The value at a place; fewer captions and titles than posters are fine."""
     return otherwise if values is None or place >= len(values) else values[place]
 
 

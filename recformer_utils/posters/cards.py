@@ -72,7 +72,6 @@ def design(movie_id: int, title: str, genres: str, height: float = 1.5) -> Card:
 
 
 def _lettering(title: str, label: str, ink: str, height: float) -> list[tuple]:
-    """Title, year and genre, to be set below the picture."""
     name, year = split_title(title)
     top, bottom, wide = height - 0.5125, height - MARGIN, 1 - 2 * MARGIN
     size, lines = fit_text(name, wide * UNIT, (bottom - top - 0.09) * UNIT)
@@ -169,7 +168,6 @@ def load_font(size: float, bold: bool = True) -> ImageFont.FreeTypeFont:
 
 
 def _mix(one: str, other: str, share: float) -> str:
-    """A colour between two: 0 is the first, 1 the second."""
     return to_hex(np.array(to_rgb(one)) * (1 - share) + np.array(to_rgb(other)) * share)
 
 

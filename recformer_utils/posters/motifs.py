@@ -67,7 +67,6 @@ def sprinkle(s, count, small, large, colors, star=False):
 
 
 def bounce(s, steps, bounces, phase):
-    """A ball that comes nearer."""
     for i in range(steps):
         t = i / (steps - 1)
         height = abs(math.cos((t * bounces + phase) * math.pi)) * (0.6 - 0.15 * t)
@@ -84,7 +83,6 @@ def tiles(s, side, colors):
 
 
 def curtain(s, folds):
-    """Folds that hang lowest at the sides."""
     wide = 1 / int(folds)
     for i in range(int(folds)):
         x, color, sag = (i + 0.5) * wide, "soft" if i % 2 else "main", s.rng.uniform(-0.03, 0.03)
@@ -94,7 +92,6 @@ def curtain(s, folds):
 
 
 def equaliser(s, bars, phase, beat):
-    """Bars with round ends, as a sound draws them."""
     for i in range(bars):
         x, half = 0.091 + i * 0.082, 0.06 + 0.13 * (1 + math.sin(phase + i * beat))
         color = "accent" if i % 4 == 1 else "main"
@@ -113,7 +110,5 @@ def pair(s, r, apart, lift):
     s.add("polygon", "light", [(s.x + k * x, s.y + k * y) for k in (1, -1) for x, y in arc])
 
 
-FAMILIES = {
-    draw.__name__: draw
-    for draw in (centre, disc, area, sprinkle, bounce, tiles, curtain, equaliser, pair)
-}
+DRAW = (centre, disc, area, sprinkle, bounce, tiles, curtain, equaliser, pair)
+FAMILIES = {draw.__name__: draw for draw in DRAW}

@@ -113,5 +113,5 @@ def load_stored(
         config = from_dict(config_class, stored["config"], Config(strict=True))
         weights, about = stored["weights"], stored["about"]
     except (DaciteError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a model stored with its shape ({error!r})") from error
+        raise CheckpointError(f"{path}: not a model stored with its shape ({error})") from error
     return load_state(build(config), weights, path), about

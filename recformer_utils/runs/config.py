@@ -69,9 +69,7 @@ class RunConfig:
     trainer_config: TrainerConfig  # how to train
     movie_transformer_config: MovieTransformerShape  # the part that reads the movies
     user_embedding_dimension: int  # width of a user's vector
-    interaction_mlp_hidden_sizes: list[int] = field(
-        default_factory=list
-    )  # layers before the output
+    interaction_mlp_hidden_sizes: list[int] = field(default_factory=list)  # before the output
 
 
 def load_config(config_file: str | Path) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """Files are written whole or not at all, and in a folder one process writes at a time."""
 
 import atexit
+import contextlib
 import errno
+import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -34,7 +34,7 @@ class InUseError(RuntimeError):
     """Another process is working in this folder."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def naming_path(path: Path) -> Iterator[None]:
     """Turns the ways in which a disk refuses into a NotWrittenError that names the path."""
     try:
@@ -47,7 +47,7 @@ def naming_path(path: Path) -> Iterator[None]:
         raise NotWrittenError(error.errno, error.strerror, str(path)) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
     """A binary file to write to that takes its name only once it is whole.
 
@@ -71,7 +71,7 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
             raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
     """Keeps a folder to this process and clears away the unfinished files of one that was killed.
 
@@ -105,21 +105,17 @@ def own_folder(folder: Path) -> Path:
 
     While another process has it (the same notebook, opened twice), folder-2 is taken instead.
     """
-    for number in count(1):
-        chosen = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        with naming_path(chosen):
+    for chosen in itertools.chain([folder], (Path(f"{folder}-{n}") for n in itertools.count(2))):
+        with naming_path(chosen), contextlib.suppress(Timeout):
             chosen.mkdir(parents=True, exist_ok=True)
             lock = FileLock(chosen.resolve() / LOCK, is_singleton=True)  # one a process and path
             if not lock.is_locked:
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    continue
+                lock.acquire(timeout=0)
                 atexit.register(lock.release)  # also keeps the lock alive
             for path in chosen.iterdir():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 elif path.name != LOCK:
                     path.unlink()
-        return chosen
+            return chosen
     raise AssertionError("unreachable: there is always a next number")

@@ -21,27 +21,24 @@ from recformer_utils.runs.checkpoints import (
 )
 from recformer_utils.runs.config import TrainerConfig
 from recformer_utils.runs.files import exclusive, naming_path
-from recformer_utils.runs.record import describe_run, read_record, write_record
+from recformer_utils.runs.record import data_hashes, describe_run, write_record
 
 # What may differ between a run and the one that goes on with it.
 NOT_PART_OF_THE_RUN = {
     "model_dir", "tensorboard_dir", "data_dir", "num_epochs", "patience", "device", "compile",
     "resume", "progress",
 }  # fmt: skip
-COLUMNS = [
-    "epoch", "learning_rate", "train_loss", "seconds", "validation_loss", "HR@10", "NDCG@10",
-]  # fmt: skip
 CURVES = {  # column of the history -> name in TensorBoard
     "train_loss": "loss/train", "validation_loss": "loss/validation",
     "learning_rate": "learning_rate", "HR@10": "validation/HR@10", "NDCG@10": "validation/NDCG@10",
 }  # fmt: skip
 
 
-@dataclass(kw_only=True)
+@dataclass
 class TrainingResult:
     """What a training run leaves behind."""
 
-    history: pd.DataFrame  # one row an epoch, COLUMNS; train_loss is taken while the weights move
+    history: pd.DataFrame  # one row an epoch; its train_loss is taken while the weights move
     best_epoch: int  # with the lowest validation loss (or the highest NDCG@10: keep_best)
     model_file: Path  # its weights
     model: nn.Module  # after the last epoch, on the device
@@ -74,6 +71,7 @@ class RunFolder:
             **{key: value for key, value in settings.items() if key not in NOT_PART_OF_THE_RUN},
             # These schedules are stretched over all epochs, so their number decides every step.
             "num_epochs": None if trainer.schedule == "exponential" else trainer.num_epochs,
+            "data_sha256": data_hashes(trainer.data_dir) if trainer.data_dir else None,
             **shape,
         }
 
@@ -82,7 +80,7 @@ class RunFolder:
             stack.enter_context(exclusive(self.folder, "a training"))
             record = describe_run(self.trainer.seed, self.trainer.data_dir)
             if self.trainer.resume and self.checkpoint.exists():
-                self._resume(record)
+                self._resume()
                 print(
                     f"resuming after epoch {len(self.history)} "
                     f"(set trainer_config.resume to false to start again)"
@@ -102,9 +100,8 @@ class RunFolder:
     def best_epoch(self) -> int:
         """The best epoch by ``keep_best``, the earlier one of two; 0 before the first."""
         by, sign = self.trainer.keep_best, -1 if self.trainer.keep_best == "NDCG@10" else 1
-        return int(
-            min(self.history, key=lambda row: sign * row[by])["epoch"] if self.history else 0
-        )
+        best = min(self.history, key=lambda row: sign * row[by], default={"epoch": 0})
+        return int(best["epoch"])
 
     @property
     def out_of_patience(self) -> bool:
@@ -124,12 +121,8 @@ class RunFolder:
 
     def result(self) -> TrainingResult:
         """What the run leaves behind."""
-        return TrainingResult(
-            history=pd.DataFrame(self.history, columns=COLUMNS),
-            best_epoch=self.best_epoch,
-            model_file=self.model_file,
-            model=self.parts["model"],
-        )
+        history, model = pd.DataFrame(self.history), self.parts["model"]
+        return TrainingResult(history, self.best_epoch, self.model_file, model)
 
     def save_checkpoint(self) -> None:
         """Comes last in an epoch: whatever a kill leaves out before it is done once more."""
@@ -138,13 +131,9 @@ class RunFolder:
             {"config": self.identity, "history": self.history, **states}, self.checkpoint
         )
 
-    def _resume(self, record: dict[str, Any]) -> None:
+    def _resume(self) -> None:
         """Fills model, optimizer, scheduler and history from the checkpoint of this very run."""
-        path, again = (
-            self.checkpoint,
-            "Choose another model_dir, or set trainer_config.resume to false",
-        )
-        state = load_checkpoint(path)
+        path, state = self.checkpoint, load_checkpoint(self.checkpoint)
         try:
             there = state["config"]
             changed = [key for key, value in self.identity.items() if there.get(key) != value]
@@ -160,13 +149,8 @@ class RunFolder:
             raise CheckpointError(
                 f"{path}: belongs to a run with another {', '.join(changed)} "
                 f"(there {[there.get(key) for key in changed]}, "
-                f"here {[self.identity[key] for key in changed]}). {again} to start again"
-            )
-        before = [start.get("data_sha256") for start in read_record(self.folder / "run.json")[-1:]]
-        if before and before[0] and before[0] != record["data_sha256"]:
-            raise CheckpointError(
-                f"{path}: the run was started with other data than what {self.trainer.data_dir} "
-                f"holds now (the SHA-256 differs). Restore the data. {again} to start again"
+                f"here {[self.identity[key] for key in changed]}). "
+                f"Choose another model_dir, or set trainer_config.resume to false to start again"
             )
 
     def mean_loss(
@@ -193,10 +177,7 @@ class RunFolder:
         return together.mean().item()
 
     def _stop(self, reason: str) -> NoReturn:
-        kept = "this run has kept no weights yet"
-        if self.history:
-            kept = f"the weights and the checkpoint of epoch {len(self.history)} are kept"
         raise FloatingPointError(
             f"{reason}. Lower starting_learning_rate ({self.trainer.starting_learning_rate}) or "
-            f"set max_gradient_norm; {kept}"
+            f"set max_gradient_norm; {len(self.history)} epochs are kept in {self.folder}"
         )

@@ -10,9 +10,8 @@ import torch
 def fast_matrix_products(enabled: bool = True) -> Iterator[None]:
     """Inside, float32 matrix products on a CPU go to oneDNN, which knows AVX-512 on every x86.
 
-    PyTorch's default, MKL, uses half the width on processors that are not Intel's. The switch is
-    named after bfloat16, which oneDNN uses on processors with AMX only: there, and where PyTorch
-    cannot tell, it stays off. Not for mixed precision, whose float32 attention it slows down.
+    MKL, PyTorch's default, does not. The switch is named after bfloat16, which oneDNN would use on
+    processors with AMX: there it stays off. Mixed precision is slower with it.
     """
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     if not enabled or capabilities.get("amx_bf16", True):
@@ -28,11 +27,7 @@ def fast_matrix_products(enabled: bool = True) -> Iterator[None]:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for matrix products in bfloat16.
-
-    A CPU without AVX-512, as in most laptops, has none: PyTorch then takes a plain loop, fifty times
-    slower than float32 (benchmarks/README.md). Neither do GPUs from before 2020.
-    """
+    """Whether the device has instructions for bfloat16; without, products are a slow plain loop."""
     if device.type == "cpu":
         mkldnn = torch.backends.mkldnn.is_available()
         return mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

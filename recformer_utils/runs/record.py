@@ -16,17 +16,13 @@ from recformer_utils import ROOT
 from recformer_utils.formats.dat import CSV_FILES, FILES, has_csv_form
 from recformer_utils.runs.files import replacing
 
-LIBRARIES = (torch, np, pd)
-
 
 def describe_run(seed: int, data_folder: str | Path | None) -> dict[str, Any]:
     """Everything beside the configuration that decides the numbers of a run."""
+    libraries = {library.__name__: library.__version__ for library in (torch, np, pd)}
     return {
         "seed": seed,
-        "versions": {
-            "python": platform.python_version(),
-            **{p.__name__: p.__version__ for p in LIBRARIES},
-        },
+        "versions": {"python": platform.python_version(), **libraries},
         "data_sha256": data_hashes(data_folder) if data_folder else None,
         "git": git_state(),
         "machine": machine(),
@@ -46,23 +42,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def git_state(root: Path = ROOT) -> dict[str, Any] | None:
-    """The commit of the repository and the tracked files that differ from it; None outside one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout
-
+def git_state(root: Path = ROOT) -> str | None:
+    """The commit of the repository, ``-dirty`` with changes to its files; None outside of one."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, ValueError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
         return None
-    if Path(top).resolve() != root:  # installed somewhere inside a repository of another project
-        return None
-    return {"commit": commit, "changed": sorted(line[3:] for line in changed.splitlines())}
+    return done.stdout.strip() if (root / ".git").exists() else None  # not of another project
 
 
 def machine() -> str:
@@ -74,13 +61,8 @@ def machine() -> str:
 
 def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:
     """Adds a start of the run to its record, a list, unless it is like the one before."""
-    starts = read_record(path) if after_epoch else []
+    starts = json.loads(path.read_text()) if after_epoch and path.exists() else []
     if not starts or {**starts[-1], "after_epoch": 0} != {"after_epoch": 0, **record}:
         starts.append({"after_epoch": after_epoch, **record})
     with replacing(path, mode=0o644) as file:
         file.write((json.dumps(starts, indent=1) + "\n").encode())
-
-
-def read_record(path: Path) -> list[dict[str, Any]]:
-    """The starts of a run so far, the first one first; [] where nothing was recorded."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.quality import save_sequence_model
 from recformer_utils.evaluation import evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens import load_movielens
 from recformer_utils.sequence_model import (
@@ -16,7 +17,6 @@ from recformer_utils.sequence_model import (
     SequenceModel,
     SequenceModelConfig,
     batch_without_times,
-    save_sequence_model,
 )
 from recformer_utils.sequences import last_windows, leave_one_out
 from recformer_utils.transformer import TransformerConfig

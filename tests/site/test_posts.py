@@ -12,6 +12,7 @@ from bs4 import BeautifulSoup
 
 from tools import post_data
 from tools import posts as posts_tool
+from tools.notebooks import markdown
 
 jekyll = pytest.mark.skipif(not shutil.which("jekyll"), reason="needs Jekyll (apt install jekyll)")
 
@@ -148,8 +149,9 @@ def test_pictures_and_links_lead_somewhere(built, written):
         for link in page("a", href=True):
             if link["href"].startswith("/"):
                 assert (written / "_site" / link["href"].strip("/") / "index.html").is_file()
-    pictures = sum(len(post.pictures()) for post in post_data.posts())
-    assert sum(len(page("img")) for page in built.values()) == pictures
+    stored = sum(len(post.pictures()) for post in post_data.posts())
+    drawn = sum(markdown(post.notebook).count("](figures/") for post in post_data.posts())
+    assert sum(len(page("img")) for page in built.values()) == stored + drawn
 
 
 @jekyll

@@ -33,11 +33,11 @@ def test_every_notebook_has_its_blog_metadata(post):
 
 
 @pytest.mark.parametrize("key", post_data.REQUIRED)
-def test_a_missing_key_is_named_with_the_command_that_mends_it(key):
+def test_a_missing_key_is_named_with_the_command_that_sets_it(key):
     data = {"date": "2026-11-24", "tags": ["A"], "thumbnail": "A curve"}
     assert post_data.check(data, "08_x.ipynb") == data
     del data[key]
-    with pytest.raises(post_data.PostDataError, match=rf'08_x.ipynb.*"{key}".*post_data.py 08'):
+    with pytest.raises(post_data.PostDataError, match=rf'08_x.ipynb.*"{key}".*tools.post_data 08'):
         post_data.check(data, "08_x.ipynb")
 
 

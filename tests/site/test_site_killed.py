@@ -10,7 +10,7 @@ import time
 
 from tests.site.conftest import HTML
 
-KILLS = 30 if os.environ.get("RECFORMER_FAULTS") == "long" else 4
+KILLS = 30 if os.environ.get("RECFORMER_FAULTS") == "long" else 2
 # When a page was made, and Sphinx's environment for the next build.
 VOLATILE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)?|\?v=[0-9a-f]+")
 
