@@ -33,26 +33,22 @@ def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"  # what is on the CPU, such as a checkpoint, goes by gloo
-    if "RANK" not in os.environ:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        dist.init_process_group(backend)
-    else:
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    store = dist.HashStore()
+    if "RANK" in os.environ:
         # torchrun's store outlives a restart, with the addresses of processes that have ended
         # (PyTorch 2.13: "Connection refused"). With a prefix each start has a store of its own.
         port, start = int(os.environ["MASTER_PORT"]), os.environ["TORCHELASTIC_RESTART_COUNT"]
         store = dist.TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
         store = dist.PrefixStore(f"start-{start}", store)
-        rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
-    return dist.get_rank(), dist.get_world_size(), device
+    dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
+    return rank, processes, device
 
 
 def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:
-    """The rows of a batch that a process computes, and what its mean loss counts.
+    """The rows of a batch that a process computes, and the weight of its mean loss.
 
-    Averaging the processes' means would count a position less where its process has many. With
-    this weight on each, the average over the processes is the mean over all positions.
+    With these weights the average over the processes is the mean over all positions.
 
     Returns:
         Every `processes`-th row, starting at `rank`; weight: own positions with a target *
@@ -62,8 +58,7 @@ def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceB
     rows = torch.arange(len(batch.lengths))[rank::processes]
     counts = (batch.targets != NO_TARGET).sum(dim=1)  # (batch,)
     weight = processes * counts[rows].sum().item() / counts.sum().item()
-    if len(rows) == 0:
-        rows = torch.zeros(1, dtype=torch.int64)
+    rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
     return SequenceBatch(*(tensor[rows] for tensor in batch)), weight
 
 
@@ -85,11 +80,8 @@ def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
 
     Args:
         task: of `sequence_task`, with this process' share of the validation.
-        trainer: as given to `fit`.
+        trainer: as given to `fit`; ValueError if it asks for torch.compile.
         num_questions: how many users are in this process' share of the validation.
-
-    Raises:
-        ValueError: the trainer asks for torch.compile, which is not done here.
     """
     if trainer.compile:
         raise ValueError("several processes do not compile: set trainer_config.compile to false")
@@ -125,8 +117,8 @@ def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
 def rank_folder(model_dir: Path) -> Path:
     """Where this process keeps its checkpoint: process 0 in model_dir, the others below it.
 
-    Before a run, process 0 sends its checkpoint to all others: a kill may come when only some have
-    written the last epoch, and a process on a new machine has none.
+    Process 0 sends its checkpoint to the others first: after a kill, or on a new machine, they may
+    have another or none.
     """
     rank = dist.get_rank()
     folder = model_dir if rank == 0 else model_dir / f"process-{rank}"

@@ -16,12 +16,7 @@ from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, SequenceMod
 
 
 def shard_table(model: SequenceModel, mesh: DeviceMesh) -> None:
-    """Keeps this process's rows of the embedding table; all else stays whole.
-
-    Args:
-        model: reads movies only, the same on all processes.
-        mesh: the processes, one-dimensional.
-    """
+    """Keeps this process's rows of the table of a model that reads movies only; the rest is whole."""
     rows = distribute_tensor(model.movie_embedding.weight, mesh, [Shard(0)])
     model.movie_embedding.weight = nn.Parameter(rows)
 
@@ -35,15 +30,10 @@ def shard_table(model: SequenceModel, mesh: DeviceMesh) -> None:
 
 
 def sharded_backward(model: SequenceModel, batch: SequenceBatch, mesh: DeviceMesh) -> torch.Tensor:
-    """The model's loss with its gradients; no process holds the scores of the whole catalogue.
+    """Gradients of the mean loss over all positions with a target; returns it, float ().
 
-    Args:
-        model: after `shard_table`.
-        batch: the same on all processes.
-        mesh: as in `shard_table`.
-
-    Returns:
-        Mean loss over all positions with a target, float (), the same on all processes.
+    No process holds the scores of the whole catalogue. Model after `shard_table`; the same batch
+    on all processes.
     """
     learned = batch.targets != NO_TARGET  # (batch, time)
     hidden, targets = model(batch)[learned], batch.targets[learned]

@@ -100,12 +100,14 @@ def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
         lock.release()
 
 
-def own_folder(folder: Path) -> Path:
+def own_folder(folder: str | Path) -> Path:
     """Empties a folder and keeps it to this process until it ends.
 
     While another process has it (the same notebook, opened twice), folder-2 is taken instead.
     """
-    for chosen in itertools.chain([folder], (Path(f"{folder}-{n}") for n in itertools.count(2))):
+    for chosen in itertools.chain(
+        [Path(folder)], (Path(f"{folder}-{n}") for n in itertools.count(2))
+    ):
         with naming_path(chosen), contextlib.suppress(Timeout):
             chosen.mkdir(parents=True, exist_ok=True)
             lock = FileLock(chosen.resolve() / LOCK, is_singleton=True)  # one a process and path
