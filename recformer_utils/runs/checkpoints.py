@@ -35,12 +35,7 @@ def save_atomically(value: Any, path: str | Path) -> None:
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Any:
-    """Reads a file of torch.save that holds tensors, numbers, strings, lists and dicts only.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, is no checkpoint, or would run code.
-    """
+    """Reads a file of torch.save that holds tensors and plain values; else CheckpointError."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}: train first (notebook 06)")
@@ -82,11 +77,8 @@ def _check_archive(path: Path) -> None:
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Loads a state_dict into a model, strictly, and returns the model in evaluation mode.
 
-    Names written from a compiled model (``_orig_mod.…``) are understood.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: unreadable, with code in it, or of another model; says what does not fit.
+    Names written from a compiled model (``_orig_mod.…``) are understood. CheckpointError says what
+    does not fit.
     """
     return load_state(model, load_checkpoint(path), path)
 

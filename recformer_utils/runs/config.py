@@ -12,8 +12,6 @@ import dacite
 import yaml
 
 SplitName = Literal["time", "leave-one-out", "random"]
-Schedule = Literal["exponential", "cosine", "one-cycle"]
-KeepBest = Literal["validation_loss", "NDCG@10"]
 
 
 class ConfigError(ValueError):
@@ -31,7 +29,7 @@ class TrainerConfig:
     starting_learning_rate: float  # Adam's, at the first epoch
     num_epochs: int  # passes over the training windows
     device: str = "auto"  # "auto" (cuda, else mps, else cpu) or one of these
-    schedule: Schedule = "exponential"  # "exponential", "cosine" or "one-cycle"
+    schedule: Literal["exponential", "cosine", "one-cycle"] = "exponential"
     learning_rate_decay: float = 1.0  # "exponential": the rate is multiplied by this each epoch
     warmup_fraction: float = 0.0  # "cosine": share of the steps in which the rate rises from 0
     weight_decay: float = 0.0  # AdamW's; 0 is Adam
@@ -40,7 +38,7 @@ class TrainerConfig:
     split: SplitName = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
     validation_fraction: float = 0.1  # share of the windows held out ("time" and "random")
     seed: int = 0  # of the weights, the shuffling and the dropout
-    keep_best: KeepBest = "validation_loss"  # decides model.pth: the lowest loss, or "NDCG@10"
+    keep_best: Literal["validation_loss", "NDCG@10"] = "validation_loss"  # decides model.pth
     patience: int | None = None  # stop after this many epochs without improvement
     mixed_precision: bool = False  # bfloat16 autocast, where the device has instructions for it
     compile: bool = False  # torch.compile the steps (pays off on cuda)
@@ -73,10 +71,7 @@ class RunConfig:
 
 
 def load_config(config_file: str | Path) -> dict[str, Any]:
-    """Reads a YAML configuration and checks it; a plain dict, so that a notebook can change it.
-
-    Raises ConfigError naming the file: not YAML, an unknown or missing key, or a wrong type.
-    """
+    """Reads a YAML configuration and checks it; a plain dict, so that a notebook can change it."""
     raw = Path(config_file).read_bytes()
     try:
         config = yaml.safe_load(raw.decode())
@@ -91,10 +86,10 @@ def parse_config(config: dict[str, Any], source: str = "configuration") -> RunCo
     if not isinstance(config, dict):
         raise ConfigError(f"{source}: expected keys and values, found {type(config).__name__}")
     _check_keys(config, RunConfig, source, "")
+    # Whole numbers are fine where a float is wanted (`learning_rate: 1`); True is not.
+    hooks = {float: lambda value: float(value) if type(value) is int else value}
     try:
-        run = dacite.from_dict(
-            RunConfig, config, config=dacite.Config(strict=True, type_hooks={float: _as_float})
-        )
+        run = dacite.from_dict(RunConfig, config, dacite.Config(strict=True, type_hooks=hooks))
     except dacite.WrongTypeError as error:
         # A few bytes of YAML can stand for a list of billions, so its text is cut short.
         raise ConfigError(
@@ -109,12 +104,6 @@ def parse_config(config: dict[str, Any], source: str = "configuration") -> RunCo
     if run.trainer_config.data_dir is None:
         raise ConfigError(f"{source}: the key trainer_config.data_dir is missing")
     return run
-
-
-def _as_float(value: Any) -> Any:
-    """Whole numbers are fine where a float is wanted (`learning_rate: 1`); nothing else is."""
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_int else value
 
 
 def _as_yaml_wants_it(value: Any) -> str:

@@ -49,11 +49,7 @@ def naming_path(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
-    """A binary file to write to that takes its name only once it is whole.
-
-    On an error (NotWrittenError: the disk is full, or may not be written to), what stands under the
-    name is left alone.
-    """
+    """A binary file to write to that takes its name only once it is whole, else NotWrittenError."""
     with (
         naming_path(path),
         tempfile.NamedTemporaryFile(
@@ -73,12 +69,9 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
-    """Keeps a folder to this process and clears away the unfinished files of one that was killed.
+    """Keeps a folder to this process, else InUseError says what ``work`` another one does there.
 
-    Args:
-        folder: made where it is missing; holds the lock. InUseError if another process has it.
-        work: what is done there, for the message to another process: "a training".
-        more: further folders that the same work writes to.
+    Unfinished files of a process that was killed are removed, also those in ``more`` folders.
     """
     folder = Path(folder)
     with naming_path(folder):
@@ -120,4 +113,3 @@ def own_folder(folder: str | Path) -> Path:
                 elif path.name != LOCK:
                     path.unlink()
             return chosen
-    raise AssertionError("unreachable: there is always a next number")

@@ -47,19 +47,10 @@ class TrainingResult:
 class RunFolder:
     """Keeps a run: entered, it resumes; `keep` stores an epoch; left, it is free for others.
 
-    ``history`` has one row an epoch, those of before a resume included. Raises CheckpointError for
-    a checkpoint of other settings or data, InUseError while another training runs in model_dir,
-    NotWrittenError where it cannot be written to.
+    Raises CheckpointError for a checkpoint of other settings or data; InUseError, NotWrittenError.
     """
 
-    def __init__(
-        self,
-        trainer: TrainerConfig,
-        shape: dict[str, Any],
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scheduler: torch.optim.lr_scheduler.LRScheduler,
-    ):
+    def __init__(self, trainer: TrainerConfig, shape: dict[str, Any], model, optimizer, scheduler):
         self.trainer = trainer
         self.folder = Path(trainer.model_dir)
         self.model_file = self.folder / "model.pth"
@@ -81,10 +72,7 @@ class RunFolder:
             record = describe_run(self.trainer.seed, self.trainer.data_dir)
             if self.trainer.resume and self.checkpoint.exists():
                 self._resume()
-                print(
-                    f"resuming after epoch {len(self.history)} "
-                    f"(set trainer_config.resume to false to start again)"
-                )
+                print(f"resuming after epoch {len(self.history)} (resume: false starts again)")
             write_record(self.folder / "run.json", len(self.history), record)
             curves = self.trainer.tensorboard_dir
             with naming_path(Path(curves)):
@@ -126,10 +114,9 @@ class RunFolder:
 
     def save_checkpoint(self) -> None:
         """Comes last in an epoch: whatever a kill leaves out before it is done once more."""
-        states = {name: part.state_dict() for name, part in self.parts.items()}
-        save_atomically(
-            {"config": self.identity, "history": self.history, **states}, self.checkpoint
-        )
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"config": self.identity, "history": self.history}
+        save_atomically(state, self.checkpoint)
 
     def _resume(self) -> None:
         """Fills model, optimizer, scheduler and history from the checkpoint of this very run."""
@@ -156,11 +143,9 @@ class RunFolder:
     def mean_loss(
         self, losses: list[torch.Tensor], epoch: int, batches: Callable[[int], Iterable[Any]]
     ) -> float:
-        """The mean of the losses of an epoch's steps so far, float () each.
+        """The mean of an epoch's losses so far; FloatingPointError if one, or a weight, is not finite.
 
-        Raises:
-            FloatingPointError: a loss is not finite (its batch, made again by ``batches``, is kept
-                in a file), or the last step left such weights.
+        The batch of that loss, made again by ``batches``, is kept in a file.
         """
         together = torch.stack(losses)
         finite = torch.isfinite(together).tolist()
@@ -168,9 +153,7 @@ class RunFolder:
             step, path = finite.index(False), self.folder / "bad_batch.pth"
             batch = next(itertools.islice(batches(epoch), step, None))
             save_atomically(batch._asdict(), path)
-            self._stop(
-                f"the loss is not finite in epoch {epoch}, step {step + 1}. Its batch is in {path}"
-            )
+            self._stop(f"loss not finite in epoch {epoch}, step {step + 1}. Its batch is in {path}")
         for name, parameter in self.parts["model"].named_parameters():
             if not torch.isfinite(parameter).all():
                 self._stop(f"step {len(losses)} of epoch {epoch} left {name} not finite")
