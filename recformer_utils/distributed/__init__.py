@@ -22,11 +22,8 @@ from recformer_utils.training import Task, TrainerConfig, gradient_step
 def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
     """Joins the processes that torchrun started; alone without torchrun.
 
-    Args:
-        backend: "gloo" computes on CPUs, "nccl" on one GPU a process.
-
-    Returns:
-        Number of this process from 0, how many there are, and the device to compute on.
+    Returns the number of this process from 0, how many there are, and the device to compute on: the
+    CPU with "gloo", one GPU a process with "nccl".
     """
     device = torch.device("cpu")
     if backend == "nccl":
@@ -46,14 +43,10 @@ def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
 
 
 def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:
-    """The rows of a batch that a process computes, and the weight of its mean loss.
+    """Every `processes`-th row of a batch, starting at `rank`, and the weight of its mean loss.
 
-    With these weights the average over the processes is the mean over all positions.
-
-    Returns:
-        Every `processes`-th row, starting at `rank`; weight: own positions with a target *
-        processes / those of all. A process without a row gets the first one with weight 0, since
-        all must take part.
+    With the weight, own positions with a target * processes / those of all, the average over the
+    processes is the mean over all positions. A process without a row gets one with weight 0.
     """
     rows = torch.arange(len(batch.lengths))[rank::processes]
     counts = (batch.targets != NO_TARGET).sum(dim=1)  # (batch,)
