@@ -19,9 +19,7 @@ class MovieLensTransformerConfig:
     movie_transformer_config: TransformerConfig  # the part that reads the movies
     user_embedding_dimension: int  # width of a user's vector
     num_users: int  # rows of the user table
-    interaction_mlp_hidden_sizes: list[int] = field(
-        default_factory=list
-    )  # layers before the output
+    interaction_mlp_hidden_sizes: list[int] = field(default_factory=list)  # before the output
 
 
 class InteractionMLP(nn.Module):
@@ -36,7 +34,7 @@ class InteractionMLP(nn.Module):
     def __init__(self, input_size: int, hidden_sizes: list[int], output_size: int):
         super().__init__()
         sizes = [input_size, *hidden_sizes]
-        layers: list[nn.Module] = []
+        layers = []
         for size, next_size in itertools.pairwise(sizes):
             layers += [nn.Linear(size, next_size), nn.ReLU()]
         layers.append(nn.Linear(sizes[-1], output_size, bias=False))
@@ -54,13 +52,13 @@ class MovieLensTransformer(nn.Module):
         super().__init__()
         self.config = config
         movies = config.movie_transformer_config
+        width = movies.embedding_dimension + config.user_embedding_dimension  # side by side
         self.movie_transformer = Transformer(movies)
         self.user_embedding = nn.Embedding(config.num_users, config.user_embedding_dimension)
         self.output_layer = InteractionMLP(
-            movies.context_window_size
-            * (movies.embedding_dimension + config.user_embedding_dimension),
-            config.interaction_mlp_hidden_sizes,
-            movies.vocab_size,
+            input_size=movies.context_window_size * width,
+            hidden_sizes=config.interaction_mlp_hidden_sizes,
+            output_size=movies.vocab_size,
         )
 
     def forward(self, movie_ids: torch.Tensor, user_ids: torch.Tensor) -> torch.Tensor:
@@ -83,12 +81,9 @@ class MovieLensTransformer(nn.Module):
         Raises:
             ValueError: the window is not full (put start tokens in front of a short history).
         """
-        window = self.config.movie_transformer_config.context_window_size
-        if movie_ids.shape[-1] != window:
-            raise ValueError(
-                f"the window has {movie_ids.shape[-1]} movies, the output layer reads exactly "
-                f"{window}: put start tokens in front of a short history, cut a long one"
-            )
+        time, window = movie_ids.shape[-1], self.config.movie_transformer_config.context_window_size
+        if time < window:
+            raise ValueError(f"{time} movies are too few: put start tokens in front of them")
         movies = self.movie_transformer(movie_ids)  # (batch, window, embedding)
         users = user_embeddings.unsqueeze(1).expand(-1, window, -1)  # the same at each position
         both = torch.cat([movies, users], dim=-1)  # (batch, window, embedding + user_embedding)

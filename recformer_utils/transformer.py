@@ -27,10 +27,8 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         if self.embedding_dimension % self.num_heads:
-            raise ValueError(
-                f"embedding_dimension {self.embedding_dimension} cannot be cut into "
-                f"{self.num_heads} heads of equal width: choose a multiple"
-            )
+            width, heads = self.embedding_dimension, self.num_heads
+            raise ValueError(f"num_heads {heads} does not divide embedding_dimension {width}")
 
 
 class CausalMultiHeadAttention(nn.Module):
@@ -124,9 +122,8 @@ class Transformer(nn.Module):
             TransformerEncoderLayer(config) for _ in range(config.num_layers)
         )
         self.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_epsilon)
-        self.register_buffer(
-            "positional_ids", torch.arange(config.context_window_size).unsqueeze(0)
-        )  # (1, window), persistent: it is part of a checkpoint
+        places = torch.arange(config.context_window_size).unsqueeze(0)  # (1, window)
+        self.register_buffer("positional_ids", places)  # saved with the weights
 
     def forward(self, movie_ids: torch.Tensor) -> torch.Tensor:
         """Embeds the tokens and runs them through the blocks.
@@ -140,12 +137,9 @@ class Transformer(nn.Module):
         Raises:
             ValueError: more positions than the model has position embeddings.
         """
-        time = movie_ids.shape[-1]
-        if time > self.config.context_window_size:
-            raise ValueError(
-                f"the window has {time} movies, the model was built for at most "
-                f"{self.config.context_window_size}: cut the history to its last movies"
-            )
+        time, window = movie_ids.shape[-1], self.config.context_window_size
+        if time > window:
+            raise ValueError(f"{time} movies are too many: cut the history to its last {window}")
         x = self.token_embedding(movie_ids)  # (batch, time, embedding)
         x = x + self.positional_embedding(self.positional_ids[:, :time])  # the same for the batch
         x = self.embedding_dropout(x)
