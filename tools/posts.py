@@ -188,7 +188,9 @@ def _flow(values: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--to", type=Path, default=OUTPUT, help="a folder; what is in it is replaced")
+    parser.add_argument(
+        "--to", type=Path, default=OUTPUT, help="a folder; what is in it is replaced"
+    )
     folder = parser.parse_args().to
     if folder == OUTPUT:
         shutil.rmtree(folder, ignore_errors=True)
