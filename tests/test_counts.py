@@ -75,8 +75,8 @@ def test_little_of_a_batch_is_padding(data):
 
 def test_good_ratings_are_never_parsed_line_by_line(data, monkeypatch):
     parsed = []
-    rows = dat._rows
-    monkeypatch.setattr(dat, "_rows", lambda path, *rest: parsed.append(path) or rows(path, *rest))
+    read = dat.read_lines
+    monkeypatch.setattr(dat, "read_lines", lambda *line: parsed.append(line[0]) or read(*line))
     stages.read(data)
     assert sorted(Path(path).name for path in parsed) == ["movies.dat", "users.dat"]
 

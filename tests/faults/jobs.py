@@ -7,11 +7,13 @@ from pathlib import Path
 import nbclient  # noqa: F401  (these, so that no fork has to import them)
 import nbconvert  # noqa: F401
 import pooch  # noqa: F401
+import pytest
 import torch
 from tbparse import SummaryReader  # noqa: F401
 
 from recformer_utils import movielens
 from recformer_utils.training import run_model_training
+from tests.archive import use
 
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports half of PyTorch, so do it here
 
@@ -35,8 +37,7 @@ def run_series(repository: Path, command: str) -> None:
         raise SystemExit(code)
 
 
-def download(folder: Path, url: str, sha256: str) -> None:
+def download(folder: Path, url: str) -> None:
     """`make data`, from a server of the test."""
-    os.environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    movielens.RETRY_WAIT_SECONDS = 0.01
-    movielens.download_movielens(folder, url, sha256)
+    use(pytest.MonkeyPatch(), url)
+    movielens.download_movielens(folder)
