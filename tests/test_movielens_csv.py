@@ -138,7 +138,7 @@ def test_a_bad_rating_is_named_with_its_line(tmp_path, monkeypatch, old, new, me
         (MOVIES.replace("Toy Story (1995)", " "), "line 2: found title ' '; expected some text"),
         (MOVIES.replace("11,", "x,"), "line 3: found movie_id 'x'"),
         (MOVIES.replace("\n11,", "\n1,"), "line 3: found movie_id 1 again, as in line 2"),
-        (MOVIES.replace('Poulain"" (2001)"', 'Poulain"" (2001)'), "found what is no CSV"),
+        (MOVIES.replace('Poulain"" (2001)"', 'Poulain"" (2001)'), "found invalid CSV"),
         ("movieId,title,genres\n", "found no movie"),
         ("", "found no movie"),
     ],

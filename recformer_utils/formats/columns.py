@@ -63,10 +63,7 @@ def require_file(path: str | Path, expected: str) -> Path:
 
 
 def read_whole_numbers(raw: bytes, line: bytes, names: list[str]) -> pd.DataFrame | None:
-    """Parse all lines at once: int64 columns, or None where a line needs a closer look.
-
-    line: what each line is without its digits, such as b",,,\\n"; a point separates like a comma.
-    """
+    """Parse all lines at once, int64; None where one is not ``line`` without its digits (,,,)."""
     if raw.translate(None, b"0123456789") != line * raw.count(b"\n"):
         return None
     raw = raw.replace(b".", b",")
@@ -91,11 +88,7 @@ def read_lines(
     separator: str,
     header: Iterable[str] | None = None,
 ) -> pd.DataFrame:
-    """Check line by line and make a frame; the first malformed line raises MovieLensFormatError.
-
-    lines: the number of each line in the file, and its fields.
-    header: what the file calls its columns, for the message.
-    """
+    """Check numbered lines of fields and make a frame; the first malformed one raises an error."""
     rows = []
     for number, fields in lines:
         if len(fields) != len(columns):

@@ -39,9 +39,7 @@ def read_movielens_csv(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Read the two files as frames (users, movies, ratings), with the columns of the `.dat` form.
 
-    users: those who rated, by id; sex, age_group and occupation are missing, zip_code is "".
-    ratings: in the order of the file, half stars rounded up.
-    Raises MovieLensNotFoundError (no such file) and MovieLensFormatError (a malformed line or id).
+    Of the users nothing but the id is known.
     """
     movies = read_movies_csv(movies_file)
     ratings = read_ratings_csv(ratings_file, movies["movie_id"])
@@ -70,10 +68,7 @@ def read_movies_csv(path: str | Path) -> pd.DataFrame:
 
 
 def read_ratings_csv(path: str | Path, movie_ids: pd.Series | None = None) -> pd.DataFrame:
-    """Read `ratings.csv`; a malformed line, unknown movie or repetition: MovieLensFormatError.
-
-    movie_ids: the known ids; None: any id is accepted.
-    """
+    """Read `ratings.csv`; a malformed line, unknown movie or repetition: MovieLensFormatError."""
     blocks: dict[str, list[np.ndarray]] = {name: [] for name in RATING_COLUMNS}
     line = 2  # of the block's first rating, below the header
     with require_file(path, "a CSV file of MovieLens").open("rb") as file:

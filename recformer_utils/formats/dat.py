@@ -52,10 +52,7 @@ def read_movies(path: str | Path) -> pd.DataFrame:
 def read_ratings(
     path: str | Path, user_ids: pd.Series | None = None, movie_ids: pd.Series | None = None
 ) -> pd.DataFrame:
-    """Read `ratings.dat`; a malformed line, unknown id or repetition raises MovieLensFormatError.
-
-    user_ids, movie_ids: the known ids; None: any id is accepted.
-    """
+    """Read `ratings.dat`; a malformed line, unknown id or repetition raises MovieLensFormatError."""
     raw = _read_bytes(path)
     # A comma in the file would be taken for a pair of colons.
     plain = b"" if b"," in raw else raw.replace(b"::", b",")

@@ -26,8 +26,7 @@ def download_movielens(destination: str | Path = ML_1M_FOLDER) -> Path:
     """Download MovieLens-1M, verify it, unpack its README and three data files; return the folder.
 
     A complete folder is left alone; in an incomplete or unreadable one the four files are replaced.
-    Raises DownloadError, which says what happened and how to get the data by hand; InUseError
-    (another download to that folder is running) and NotWrittenError (disk full, or not writable).
+    Raises DownloadError (with the way by hand), InUseError and NotWrittenError.
     """
     destination = Path(destination)
     # Beside the destination: a move within one file system is all or nothing.

@@ -1,29 +1,22 @@
-"""The readers of `::` files (and of CSV, which they refuse) and of the archive, fed with anything."""
+"""The readers of `::` files (and of CSV, which they refuse), fed with anything."""
 
-import io
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from recformer_utils.formats.dat import (
-    FILES,
+from recformer_utils.formats import read_movielens_files
+from recformer_utils.formats.columns import (
     MOVIE_COLUMNS,
     RATING_COLUMNS,
     USER_COLUMNS,
     MovieLensFormatError,
     MovieLensNotFoundError,
-    read_movielens_files,
-    read_movies,
-    read_ratings,
-    read_users,
 )
-from recformer_utils.movielens import DownloadError, _unpack
-from tests.download_server import GOOD, archive
+from recformer_utils.formats.dat import FILES, read_movies, read_ratings, read_users
 from tests.fuzz.bounds import bounded, damaged
 
 USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n31::M::25::15::55117-2117\n"
@@ -108,61 +101,3 @@ def test_three_files_fit_together_or_are_refused(users, movies, ratings, missing
     assert missing is None
     assert set(frames[2]["user_id"]) <= set(frames[0]["user_id"])
     assert set(frames[2]["movie_id"]) <= set(frames[1]["movie_id"])
-
-
-def deflated(count: int) -> bytes:
-    """An archive in which ratings.dat is so many zeros."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
-        for file in ("README", *FILES):
-            opened.writestr(f"ml-1m/{file}", b"0" * count if file == "ratings.dat" else b"x")
-    return buffer.getvalue()
-
-
-SMALL = archive({f"ml-1m/{file}": f"content of {file}".encode() for file in ("README", *FILES)})
-names = st.one_of(
-    st.sampled_from([f"ml-1m/{file}" for file in ("README", *FILES)]),
-    st.sampled_from(["../evil", "/evil", "ml-1m/../../evil", "..", "C:\\evil", "ml-1m\\..\\evil"]),
-    st.text(max_size=12),
-)
-
-
-@st.composite
-def archives(draw) -> bytes:
-    """Archives with members of any name, kind and compression, then a few accidents."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as opened:
-        wanted = [f"ml-1m/{file}" for file in ("README", *FILES)]
-        for name in [*wanted, *draw(st.lists(names, max_size=3))]:
-            info = zipfile.ZipInfo(name or "x")
-            info.external_attr = draw(st.sampled_from([0, 0o644, 0o120777, 0o40755, 0o10644])) << 16
-            kinds = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-            opened.writestr(info, draw(st.binary(max_size=50)), draw(st.sampled_from(kinds)))
-    return buffer.getvalue()
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")  # meant: such archives exist
-@given(
-    content=st.one_of(archives(), damaged([SMALL, GOOD, deflated(5000)]), st.binary(max_size=300))
-)
-@example(content=deflated(50_000_000))  # a bomb: fifty megabytes out of fifty thousand bytes
-def test_an_archive_is_unpacked_whole_or_refused(content):
-    with bounded("zip"), tempfile.TemporaryDirectory() as name:
-        outer = Path(name) / "outer"
-        outer.mkdir()
-        (outer / "ml-1m.zip").write_bytes(content)
-        try:
-            _unpack(outer / "ml-1m.zip", outer / "ml-1m")
-        except DownloadError:
-            done = False
-        else:
-            done = True
-        found = sorted(path.name for path in (outer / "ml-1m").iterdir())
-        assert sorted(path.name for path in Path(name).iterdir()) == ["outer"]
-        assert sorted(path.name for path in outer.iterdir()) == ["ml-1m", "ml-1m.zip"]
-        assert set(found) <= {"README", *FILES}
-        assert not done or len(found) == 4
-        for path in (outer / "ml-1m").iterdir():
-            assert path.is_file()
-            assert not path.is_symlink()
-            assert path.stat().st_size <= 100 * (len(content) + 2**20)
