@@ -82,16 +82,9 @@ def count_movies(movie_tokens: np.ndarray, vocab_size: int) -> torch.Tensor:
 def count_followers(
     sequences: Sequences, ends: np.ndarray, vocab_size: int, window: int = 1
 ) -> torch.Tensor:
-    """How often one movie followed another, a pair at distance d counted 1/d.
+    """How often one movie (row) followed another (column), 1/d at distance d up to ``window``.
 
-    Args:
-        sequences: the users' interactions.
-        ends: int (num_users,), how many of each user's movies are training.
-        vocab_size: movies plus the two special tokens.
-        window: the largest distance; 1 counts direct followers only.
-
-    Returns:
-        float32 (vocab_size, vocab_size), row: the earlier movie, column: the later one.
+    Of the first ``ends`` movies, int (num_users,), of each user; float32 (vocab_size, vocab_size).
     """
     training = truncate(sequences, ends)
     tokens = torch.from_numpy(training.movie_tokens.astype(np.int64))
@@ -121,15 +114,8 @@ def recent_and_rest(
 ) -> torch.Tensor:
     """Most of the weight falls geometrically over the last few movies, the older ones share.
 
-    Args:
-        ages: int (batch, length), 0 is the last movie.
-        lengths: int (batch, 1), movies in each history.
-        head: how many movies are recent.
-        mass: what the recent ones get together; all of it when there are no others.
-        decay: from one recent movie to the one before it.
-
-    Returns:
-        float32 (batch, length), a sum of 1 over the movies of a history.
+    ages: int (batch, length), 0 is the last movie; lengths: int (batch, 1). The ``head`` recent
+    ones get ``mass`` together, ``decay`` from one to the one before; float32, a sum of 1 a row.
     """
     recent = torch.where(ages < head, decay ** ages.float(), 0.0)
     recent = torch.where(ages < lengths, recent, 0.0)
@@ -156,12 +142,10 @@ def markov_chain(sequences: Sequences, ends: np.ndarray, vocab_size: int) -> Cou
 def item_knn(
     sequences: Sequences, ends: np.ndarray, vocab_size: int, neighbors: int = 500, length: int = 5
 ) -> CountModel:
-    """Each watched movie votes for the movies with the most similar audience.
+    """Each of the last ``length`` movies votes for the movies with the most similar audience.
 
-    Two movies are similar by the cosine of their columns of the user x movie matrix; each movie
-    keeps its nearest ``neighbors``. Only the last ``length`` movies vote: with the whole history
-    the oldest taste outvotes the newest. Source: Sarwar et al., Item-based Collaborative Filtering
-    Recommendation Algorithms, 2001.
+    Similar is the cosine of two columns of the user x movie matrix; a movie keeps its nearest
+    ``neighbors``. Source: Sarwar et al., Item-based Collaborative Filtering, 2001.
     """
     together = count_together(sequences, ends, vocab_size)
     norms = together.diagonal().sqrt().clamp(min=1)
@@ -204,16 +188,10 @@ def distance_counts(
 ) -> CountModel:
     """What followed each movie of the history, near followers counted more (PCTM).
 
-    For each movie of the history the log of the smoothed share with which the candidate followed
-    it, weighted by `recent_and_rest`, plus a power of popularity that holds bestsellers back. What
-    is the same for all candidates is left out. Source: PCTM, with its settings for MovieLens-1M,
-    of github.com/spotify-research/sequential-capacity-probes.
-
-    Args:
-        sequences, ends, vocab_size, window: as in `count_followers`.
-        smoothing: pseudo-counts added to each movie's followers, spread over the catalogue.
-        popularity_power: exponent of a candidate's share of all training interactions.
-        length: how many of the last movies are read.
+    The log of the smoothed share with which the candidate followed each movie, weighted by
+    `recent_and_rest`, plus a power of its popularity that holds bestsellers back. What is the same
+    for all candidates is left out. Source: PCTM with its settings for MovieLens-1M, of
+    github.com/spotify-research/sequential-capacity-probes.
     """
     counts = count_followers(sequences, ends, vocab_size, window)
     watched = count_movies(truncate(sequences, ends).movie_tokens, vocab_size)

@@ -31,14 +31,9 @@ def require_numbers(scores: torch.Tensor) -> None:
 
 
 def top_n(scores: torch.Tensor, n: int) -> ModelOutput:
-    """The n highest scores of each row; what is masked with -inf never appears.
+    """The n highest scores of each row, float (batch, tokens); -inf never appears.
 
-    Args:
-        scores: float (batch, tokens).
-        n: length of the list.
-
-    Raises:
-        ValueError: some row has fewer than n movies left, or a score is not a number.
+    Raises ValueError: some row has fewer than n movies left, or a score is not a number.
     """
     require_numbers(scores)
     left = int(torch.isfinite(scores).sum(dim=-1).min()) if len(scores) else n
@@ -52,11 +47,7 @@ def top_n(scores: torch.Tensor, n: int) -> ModelOutput:
 
 
 def history_index(sequences: Sequences, questions: Questions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the histories of a batch of questions stand in its matrix of scores.
-
-    Returns:
-        Rows and movie tokens, int64 (pairs,) each: ``scores[rows, tokens]`` are the seen movies.
-    """
+    """Rows and movie tokens, int64 (pairs,): ``scores[rows, tokens]`` are the histories' movies."""
     rows = np.repeat(np.arange(len(questions.ends)), questions.ends)  # (pairs,)
     index = sequences.offsets[questions.users][rows] + place_in_group(questions.ends)
     tokens = sequences.movie_tokens[index].astype(np.int64)
@@ -66,12 +57,7 @@ def history_index(sequences: Sequences, questions: Questions) -> tuple[torch.Ten
 def mask_history(
     scores: torch.Tensor, seen: tuple[torch.Tensor, torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """Sets the scores of seen movies and of the start and the end token to -inf, in place.
-
-    Args:
-        scores: float (batch, vocab_size); the last two columns are start and end.
-        seen: rows and movie tokens, int64 (pairs,) each, as `history_index` returns them.
-    """
+    """Sets the scores of seen movies (rows and tokens), start and end token to -inf, in place."""
     scores[:, -2:] = float("-inf")
     if seen is not None:
         scores[seen] = float("-inf")
@@ -85,21 +71,11 @@ def get_model_predictions(
     n: int,
     seen: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> ModelOutput:
-    """The n most probable next movies that are not in the history.
+    """The n most probable next movies that are not in the history, and their probabilities.
 
-    Args:
-        model: a MovieLensTransformer; it is put into evaluation mode.
-        movie_id_tokens: windows of movie tokens, int (batch, window).
-        user_id_tokens: int (batch,).
-        n: how many movies.
-        seen: what to leave out besides the window, as `history_index` returns it.
-
-    Returns:
-        Tokens and probabilities (softmax over the whole vocabulary, before the history is left
-        out), never a movie of the window or of ``seen``, never the start or the end token.
-
-    Raises:
-        ValueError: fewer than n movies are left for a user.
+    Never a movie of the windows, int (batch, window), or of ``seen`` (rows and tokens, as
+    `history_index` returns them), never the start or the end token. The model, a
+    MovieLensTransformer, is put into evaluation mode. Raises ValueError: fewer than n are left.
     """
     model.eval()
     with torch.no_grad():
@@ -109,14 +85,9 @@ def get_model_predictions(
 
 
 def get_popular_movies(movie_tokens: np.ndarray, n: int | None = None) -> pd.DataFrame:
-    """The (at most n) most watched movies, most watched first; equal counts by token.
+    """The (at most n) most watched movies: movie_token, count; equal counts by token.
 
-    Args:
-        movie_tokens: tokens (not ids) of the training interactions, int (interactions,).
-        n: all when None.
-
-    Returns:
-        Frame with columns movie_token int64 and count int64.
+    ``movie_tokens`` are tokens (not ids) of the training interactions, int (interactions,).
     """
     counts = np.bincount(movie_tokens)
     tokens = np.argsort(-counts, kind="stable")[:n]
@@ -130,10 +101,9 @@ def get_popular_movie_predictions(
     n: int,
     seen: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> ModelOutput:
-    """The n most watched movies (from `get_popular_movies`) that are not in the history.
+    """The n most watched movies (of `get_popular_movies`) that are not in the history, and counts.
 
-    The other arguments, the result and the errors are those of `get_model_predictions`; the
-    scores are counts.
+    Other arguments, result and errors: those of `get_model_predictions`.
     """
     tokens = torch.tensor(popular_movies["movie_token"].to_numpy())
     named = torch.cat([tokens, movie_id_tokens.flatten(), *([] if seen is None else seen[1:])])
@@ -146,17 +116,10 @@ def get_popular_movie_predictions(
 
 
 def target_ranks(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Rank of each target among all scores of its row, float32 (batch,); 0 is best.
+    """Rank of each target, int (batch,), among the scores of its row, float (batch, tokens).
 
-    Movies with a strictly higher score, plus half of those with the same one: a model that gives
-    every movie the same score does not win.
-
-    Args:
-        scores: float (batch, tokens), masked movies at -inf.
-        targets: int (batch,).
-
-    Raises:
-        ValueError: a score is not a number.
+    float32 (batch,), 0 is best: movies with a strictly higher score, plus half of those with the
+    same one, so that a model that gives all movies the same score does not win.
     """
     require_numbers(scores)
     own = scores.gather(1, targets.long()[:, None])  # (batch, 1)
@@ -204,12 +167,7 @@ def calculate_relevance(predictions: torch.Tensor, targets: torch.Tensor) -> tor
 
 
 def calculate_metrics(relevance: torch.Tensor, scores: torch.Tensor) -> Metrics:
-    """Metrics of lists; equal scores within a list share their places.
-
-    Args:
-        relevance: float (batch, n) with at most one 1 a row, from `calculate_relevance`.
-        scores: float (batch, n), the scores of the predictions.
-    """
+    """Metrics of lists with at most one relevant movie a row, float (batch, n); ties share places."""
     if relevance.shape != scores.shape or (relevance.sum(dim=1) > 1).any():
         found = f"{tuple(relevance.shape)} and {tuple(scores.shape)}"
         raise ValueError(f"one shape, and at most one relevant movie a row; found {found}")
@@ -221,14 +179,9 @@ def calculate_metrics(relevance: torch.Tensor, scores: torch.Tensor) -> Metrics:
 def unseen_scores(
     score: ScoreFunction, sequences: Sequences, questions: Questions, batch_size: int = 512
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batch after batch of scores, the history at -inf, with the targets, int (batch,).
+    """Batch after batch of scores with the history at -inf, and the targets, int (batch,).
 
-    Args:
-        score: takes the sequences and some of the questions, and returns float scores
-            (questions, vocab_size).
-        sequences: the users' interactions.
-        questions: who is asked for what.
-        batch_size: questions scored at once; it bounds the memory, not the result.
+    ``score`` takes sequences and questions, and returns float (questions, vocab_size).
     """
     for start in range(0, len(questions.users), batch_size):
         asked = questions.take(slice(start, start + batch_size))
@@ -255,11 +208,7 @@ class Ranking(NamedTuple):
 def rank_and_recommend(
     score: ScoreFunction, sequences: Sequences, questions: Questions, n: int = 10
 ) -> Ranking:
-    """As `evaluate_ranking`, and the n best movies for each question from the same scores.
-
-    Raises:
-        ValueError: some user has fewer than n movies left.
-    """
+    """As `evaluate_ranking`, and the n best movies for each question from the same scores."""
     ranks, predictions = [], []
     for scores, targets in unseen_scores(score, sequences, questions):
         ranks.append(target_ranks(scores, targets))

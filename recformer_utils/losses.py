@@ -57,19 +57,11 @@ class FullCrossEntropy(torch.autograd.Function):
 def full_cross_entropy(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """``cross_entropy(hidden @ weight.T, targets)``, a few rows of logits at a time.
+    """``cross_entropy(hidden @ weight.T, targets)``, float (), a few rows of logits at a time.
 
     The whole matrix of logits is larger than everything else in the step together: 16,000
     positions and 3,706 movies are 240 MB, three times over for its softmax and gradient.
-
-    Args:
-        hidden: float (positions, embedding).
-        weight: float (movies, embedding).
-        targets: int64 (positions,).
-
-    Returns:
-        float (); nan if there are no positions. Under autocast the three matrix products run in
-        its type.
+    hidden: float (positions, embedding); weight: float (movies, embedding); targets: int64.
     """
     return FullCrossEntropy.apply(hidden, weight, targets)
 
@@ -83,18 +75,11 @@ def sampled_loss(
 ) -> torch.Tensor:
     """Losses that look at the target and a few other movies drawn at random, float ().
 
-    ``"bce"``: binary cross-entropy, is this movie the next one, for the target and one other movie
-    a position (Kang and McAuley, Self-Attentive Sequential Recommendation, 2018). ``"sampled"``: a
-    softmax over the target and ``negatives`` movies that all positions share. ``"gbce"``: binary
-    for the same movies, with the target's probability raised to a power that undoes the
-    overconfidence of sampling (Petrov and Macdonald, gSASRec, 2023, who draw for each position).
-
-    Args:
-        hidden: float (positions, embedding).
-        weight: float (movies, embedding); the last two rows, start and end, are never drawn.
-        targets: int64 (positions,).
-        loss: which one.
-        negatives: how many movies are drawn a step.
+    ``"bce"``: binary cross-entropy for the target and one other movie a position (Kang and
+    McAuley, SASRec, 2018). ``"sampled"``: a softmax over the target and ``negatives`` movies that
+    all positions share. ``"gbce"``: binary for the same movies, with the target's probability
+    raised to a power against overconfidence (Petrov and Macdonald, gSASRec, 2023). Arguments as in
+    `full_cross_entropy`; the last two rows of weight, start and end, are never drawn.
     """
     num_movies = len(weight) - 2
     own = (hidden * weight[targets]).sum(dim=-1).float()  # (positions,)
@@ -116,16 +101,9 @@ def sampled_loss(
 
 
 def repetition_mass(logits: torch.Tensor, movie_tokens: torch.Tensor) -> torch.Tensor:
-    """Probability that the model gives to the movies of the window, averaged over a batch.
+    """Mean probability of the window's movies, each once, float () in [0, 1]: has a gradient.
 
-    As a penalty it has a gradient: it is built from the probabilities themselves.
-
-    Args:
-        logits: float (batch, vocab_size).
-        movie_tokens: windows of movie tokens, int (batch, window).
-
-    Returns:
-        float () in [0, 1]; a movie that stands twice in a window counts once.
+    logits: float (batch, vocab_size); movie_tokens: windows, int (batch, window).
     """
     log_probabilities = logits.log_softmax(dim=-1)
     tokens = movie_tokens.long().sort(dim=1).values  # (batch, window)

@@ -14,31 +14,24 @@ from typing import Literal
 import pandas as pd
 
 from recformer_utils import SAMPLE_FOLDER
-from recformer_utils.formats import has_csv_form, read_movielens_files
 from recformer_utils.formats.columns import MovieLensFormatError, MovieLensNotFoundError
-from recformer_utils.formats.dat import BY_HAND, FILES
 from recformer_utils.formats.download import (
     ML_1M_COUNTS,
     ML_1M_FOLDER,
     DownloadError,
     download_movielens,
 )
+from recformer_utils.formats.files import BY_HAND, FILES, has_csv_form, read_movielens_files
 from recformer_utils.formats.own import InteractionsError, read_interactions
 from recformer_utils.runs.files import InUseError, NotWrittenError
 
+# fmt: off
 __all__ = [
-    "ML_1M_COUNTS",
-    "SAMPLE_FOLDER",
-    "DownloadError",
-    "InteractionsError",
-    "MovieLens",
-    "MovieLensFormatError",
-    "MovieLensNotFoundError",
-    "download_movielens",
-    "from_interactions",
-    "load_movielens",
-    "read_movielens_files",
+    "ML_1M_COUNTS", "SAMPLE_FOLDER", "DownloadError", "InteractionsError", "MovieLens",
+    "MovieLensFormatError", "MovieLensNotFoundError", "download_movielens", "from_interactions",
+    "load_movielens", "read_interactions", "read_movielens_files",
 ]
+# fmt: on
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -134,28 +127,16 @@ def from_interactions(
 ) -> MovieLens:
     """Turn a table of who took what and when into the object that everything else works on.
 
-    Args:
-        table: a CSV file with a header (UTF-8; ids are read as text, so "007" stays "007") or a
-            frame; one row an interaction, in any order.
-        user, item: columns of ids of any type (text, UUIDs, numbers).
-        timestamp: column of times: whole seconds since 1970, or dates (ISO 8601 text, datetimes).
-            With a time zone they become UTC; those without one are taken as UTC.
-        rating: column of numbers from 0.5 to 5, fractions rounded up; None: all count as 5.
-        titles, genres: column of the item's title or genres, joined by "|" (its last row counts),
-            or a mapping from ids; None: the id is the title, and no genres are listed.
-        repeats: what remains of several interactions of a user with an item: the "first" or
-            "last" in time; "refuse" raises. The evaluation leaves out what a user has had, so an
-            item that comes again could never be hit.
-        name: what the data set is called.
-
-    Returns:
-        The object of `load_movielens`, ids numbered from 1 in sorted order; the original ids are
-        in the column ``original_id`` of users and movies. Ratings are in order of time, exact to
-        the microsecond before the second is cut; equal times keep the table's order.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        InteractionsError: a column is missing, or a value is; it says in which row.
+    table: a CSV file with a header (UTF-8, ids read as text) or a frame; a row an interaction.
+    user, item: columns of ids of any type. timestamp: column of whole seconds since 1970, or dates
+        (ISO 8601 text, datetimes; UTC where they name no zone).
+    rating: column of numbers from 0.5 to 5, fractions rounded up; None: all count as 5.
+    titles, genres: column of the item's title or genres joined by "|", or a mapping from ids;
+        None: the id is the title, and no genres are listed.
+    repeats: of several interactions of a user with an item the "first" or "last" in time remains;
+        "refuse" raises. The evaluation leaves out what a user has had.
+    Ids are numbered from 1 in sorted order; the original ones are in the column ``original_id``.
+    Raises FileNotFoundError and InteractionsError, which names column and row.
     """
     frames = read_interactions(table, user, item, timestamp, rating, titles, genres, repeats)
     users, movies, ratings = frames
@@ -164,7 +145,7 @@ def from_interactions(
     )
 
 
-def main() -> None:
+def _main() -> None:
     """Download MovieLens-1M to data/ml-1m and print its size; `make data` calls this."""
     try:
         print(load_movielens(download_movielens()))
@@ -173,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()

@@ -23,13 +23,7 @@ class MovieLensTransformerConfig:
 
 
 class InteractionMLP(nn.Module):
-    """Linear layers with a ReLU after each but the last, which has no bias.
-
-    Args:
-        input_size: width of the input.
-        hidden_sizes: widths of the hidden layers; empty for a single linear layer.
-        output_size: width of the output.
-    """
+    """Linear layers with a ReLU after each but the last, which has no bias."""
 
     def __init__(self, input_size: int, hidden_sizes: list[int], output_size: int):
         super().__init__()
@@ -62,14 +56,9 @@ class MovieLensTransformer(nn.Module):
         )
 
     def forward(self, movie_ids: torch.Tensor, user_ids: torch.Tensor) -> torch.Tensor:
-        """Logits over the vocabulary for the movie after the window.
+        """Logits, float (batch, vocab_size), for the movie after a window.
 
-        Args:
-            movie_ids: movie tokens, int32 or int64 (batch, window); the window is always full.
-            user_ids: user tokens, int32 or int64 (batch,).
-
-        Returns:
-            float (batch, vocab_size).
+        movie_ids: movie tokens, int (batch, window), always full; user_ids: tokens, int (batch,).
         """
         return self.score(movie_ids, self.user_embedding(user_ids))
 

@@ -26,15 +26,9 @@ class UnknownIdError(KeyError):
 
 
 def lookup(ids: Iterable[int], vocabulary: np.ndarray, kind: str) -> np.ndarray:
-    """Position of each id in the vocabulary, int32 (n,).
+    """Position of each id, int (n,), in the vocabulary, int (size,), as int32 (n,).
 
-    Args:
-        ids: int (n,).
-        vocabulary: distinct ids, int (size,).
-        kind: "user" or "movie", for the message.
-
-    Raises:
-        UnknownIdError: an id is not in the vocabulary.
+    ``kind`` is "user" or "movie", for the message. Raises UnknownIdError.
     """
     ids = np.asarray(ids if hasattr(ids, "__array__") else list(ids), dtype=np.int64)
     positions = pd.Index(vocabulary).get_indexer(ids)
@@ -50,13 +44,7 @@ def lookup(ids: Iterable[int], vocabulary: np.ndarray, kind: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MovieLensMetadata:
-    """The vocabulary of a data set: which id became which token.
-
-    Attributes:
-        user_id_tokens: user id -> token 0..num_users-1, in order of the ids.
-        movie_id_tokens: movie id -> token 0..num_movies-1, in order of the ids, then
-            ``"<start>"`` and ``"<end>"``; its length is the vocabulary size of the model.
-    """
+    """The vocabulary: ids to tokens 0..N-1 in order of the ids; movies, then start and end token."""
 
     user_id_tokens: dict[int, int]
     movie_id_tokens: dict[int | str, int]
@@ -145,21 +133,10 @@ def movie_features(movies: pd.DataFrame, metadata: MovieLensMetadata) -> torch.T
 
 
 def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
-    """Finds movies by a forgiving title search, best first.
+    """The rows of ``movies`` (movie_id, title) with titles like this one, best first, at most n.
 
     Case, punctuation, accents and the place of the article do not matter; small typing errors
-    are forgiven.
-
-    Args:
-        title: what the reader typed, with or without the year.
-        movies: frame with columns movie_id and title.
-        n: at most this many rows.
-
-    Returns:
-        The matching rows of ``movies``; empty only when ``movies`` is.
-
-    Raises:
-        UnknownIdError: nothing comes near; the message names the nearest titles.
+    are forgiven. Raises UnknownIdError, with the nearest titles, where nothing comes near.
     """
     if movies.empty:
         return movies

@@ -49,15 +49,10 @@ class CausalMultiHeadAttention(nn.Module):
     def forward(
         self, x: torch.Tensor, return_weights: bool = False
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Mixes the positions of x, each with its past.
+        """Mixes the positions of x, float (batch, time, embedding), each with its past.
 
-        Args:
-            x: float (batch, time, embedding).
-            return_weights: also return the attention weights, float (batch, heads, time, time):
-                rows (queries) sum to one, before dropout.
-
-        Returns:
-            float (batch, time, embedding).
+        return_weights: also return the attention weights, (batch, heads, time, time): rows
+            (queries) sum to one, before dropout.
         """
         batch, time, embedding = x.shape
         q, k, v = (
@@ -126,16 +121,9 @@ class Transformer(nn.Module):
         self.register_buffer("positional_ids", places)  # saved with the weights
 
     def forward(self, movie_ids: torch.Tensor) -> torch.Tensor:
-        """Embeds the tokens and runs them through the blocks.
+        """Embeds tokens, int (batch, time <= window), and runs the blocks: float (batch, time, embedding).
 
-        Args:
-            movie_ids: movie tokens, int32 or int64 (batch, time), time <= context_window_size.
-
-        Returns:
-            float (batch, time, embedding).
-
-        Raises:
-            ValueError: more positions than the model has position embeddings.
+        Raises ValueError: more positions than the model has position embeddings.
         """
         time, window = movie_ids.shape[-1], self.config.context_window_size
         if time > window:

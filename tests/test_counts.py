@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from benchmarks import stages
 from benchmarks.measure import Counts, floating_point_operations
 from recformer_utils import sequences
-from recformer_utils.formats import dat
+from recformer_utils.formats import files as dat
 from recformer_utils.sequence_model import SequenceModel
 from recformer_utils.training import TrainerConfig, make_optimizer
 

@@ -150,9 +150,9 @@ def test_what_a_killed_download_left_is_cleared_away(folder, httpserver):
 
 def test_the_command_prints_the_summary_or_the_reason(folder, httpserver, monkeypatch, capsys):
     monkeypatch.setattr(movielens, "download_movielens", lambda: download_movielens(folder))
-    movielens.main()
+    movielens._main()
     assert capsys.readouterr().out.splitlines()[-1].endswith(f": {SUMMARY}")
     (folder / "README").unlink()
     serve(httpserver, 404)
     with pytest.raises(SystemExit, match="404 Client Error"):
-        movielens.main()
+        movielens._main()

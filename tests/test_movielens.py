@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from recformer_utils import movielens
-from recformer_utils.formats.dat import FILES, read_movies, read_ratings, read_users
+from recformer_utils.formats.files import FILES, read_movies, read_ratings, read_users
 from recformer_utils.movielens import (
     MovieLens,
     MovieLensFormatError,

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.made_up import write_csv
-from recformer_utils.formats import csv
-from recformer_utils.formats.csv import read_movies_csv, read_ratings_csv
-from recformer_utils.formats.dat import RATING_COLUMNS
+from recformer_utils.formats import files as csv
+from recformer_utils.formats.files import RATING_COLUMNS, read_movies_csv, read_ratings_csv
 from recformer_utils.movielens import MovieLensFormatError, MovieLensNotFoundError, load_movielens
 from recformer_utils.runs.record import data_hashes
 from recformer_utils.training import get_dataset, load_config

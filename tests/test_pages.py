@@ -19,6 +19,7 @@ BEHIND = ("formats", "runs", "posters", "distributed")
 
 # Public names that no notebook prints, and why.
 NOT_PRINTED: dict[str, str] = {
+    "load_movielens": "finds and reads the files; 01 prints what it returns",
     "find_movies": "a title search, which holds no idea of the series",
     "plain_title": "the title search's helper, see find_movies",
     "batch_without_times": "what the demo's readers name: movies without times",

@@ -22,13 +22,34 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from recformer_utils.distributed import join, rank_folder, share_task
+from recformer_utils.distributed import join, share_task
 from recformer_utils.movielens import load_movielens
+from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, sequence_task
 from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.training import TrainerConfig, fit
 from recformer_utils.transformer import TransformerConfig
+
+
+def rank_folder(model_dir: Path) -> Path:
+    """Where this process keeps its checkpoint: process 0 in model_dir, the others below it.
+
+    Process 0 sends its checkpoint to the others first: after a kill, or on a new machine, they may
+    have another or none.
+    """
+    rank = dist.get_rank()
+    folder = model_dir if rank == 0 else model_dir / f"process-{rank}"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pth"
+    content = [checkpoint.read_bytes() if rank == 0 and checkpoint.exists() else None]
+    dist.broadcast_object_list(content)
+    if rank and content[0] is None:
+        checkpoint.unlink(missing_ok=True)
+    elif rank:
+        with replacing(checkpoint) as file:
+            file.write(content[0])
+    return folder
 
 
 def parse() -> argparse.Namespace:

@@ -1,20 +1,18 @@
 """Several processes train one model, with PyTorch's own engines.
 
 `tools/train_distributed.py`: each has a copy and computes a share of every batch, gradients are
-averaged. `tools/train_sharded.py`: the embedding table is cut over the processes (`sharded`).
+averaged. `tools/train_sharded.py`: the embedding table is cut over the processes (`tools/sharded.py`).
 Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, 2020.
 """
 
 import dataclasses
 import os
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, next_movie_loss
 from recformer_utils.training import Task, TrainerConfig, gradient_step
 
@@ -105,23 +103,3 @@ def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
         return dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
 
     return dataclasses.replace(task, batches=batches, step=step, validate=validate)
-
-
-def rank_folder(model_dir: Path) -> Path:
-    """Where this process keeps its checkpoint: process 0 in model_dir, the others below it.
-
-    Process 0 sends its checkpoint to the others first: after a kill, or on a new machine, they may
-    have another or none.
-    """
-    rank = dist.get_rank()
-    folder = model_dir if rank == 0 else model_dir / f"process-{rank}"
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.pth"
-    content = [checkpoint.read_bytes() if rank == 0 and checkpoint.exists() else None]
-    dist.broadcast_object_list(content)
-    if rank and content[0] is None:
-        checkpoint.unlink(missing_ok=True)
-    elif rank:
-        with replacing(checkpoint) as file:
-            file.write(content[0])
-    return folder

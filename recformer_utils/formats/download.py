@@ -6,9 +6,8 @@ import zipfile
 from pathlib import Path
 
 from recformer_utils import ROOT
-from recformer_utils.formats import read_movielens_files
 from recformer_utils.formats.columns import MovieLensFormatError
-from recformer_utils.formats.dat import BY_HAND, FILES
+from recformer_utils.formats.files import BY_HAND, FILES, read_movielens_files
 from recformer_utils.runs.files import InUseError, exclusive, naming_path
 
 ML_1M_FOLDER = ROOT / "data" / "ml-1m"

@@ -39,21 +39,18 @@ def read_interactions(
     if frame.empty:
         raise InteractionsError(f"{source}: found no row; expected at least one interaction")
     times = _microseconds(frame[timestamp], where)
-    order = np.argsort(times, kind="stable")
     user_numbers, user_ids = _numbered(frame[user], where)
     item_numbers, item_ids = _numbered(frame[item], where)
     stars = _stars(frame[rating], where) if rating else np.full(len(frame), LIKED)
-    values = (user_numbers, item_numbers, stars, times // MICROSECONDS)
-    ratings = pd.DataFrame(
-        {
-            name: value[order].astype(dtype)
-            for (name, (dtype, _)), value in zip(RATING_COLUMNS.items(), values, strict=True)
-        }
+    order = np.argsort(times, kind="stable")
+    columns = (user_numbers, item_numbers, stars, times // MICROSECONDS)
+    ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, columns, strict=True))).iloc[order]
+    ratings = ratings.astype({name: dtype for name, (dtype, _) in RATING_COLUMNS.items()})
+    again = ratings.duplicated(
+        ["user_id", "movie_id"], keep="last" if repeats == "last" else "first"
     )
-    kept = "last" if repeats == "last" else "first"
-    again = ratings.duplicated(["user_id", "movie_id"], keep=kept).to_numpy()
     if repeats == "refuse":
-        first = ~again[np.argsort(order)]  # in the order of the table
+        first = ~again.to_numpy()[np.argsort(order)]  # in the order of the table
         _require(first, frame[item], where, "an item that the user had before", "each only once")
     users = unknown_users(np.arange(1, len(user_ids) + 1)).assign(original_id=user_ids)
     movies = pd.DataFrame({"movie_id": np.arange(1, len(item_ids) + 1, dtype=np.int32)})

@@ -113,16 +113,11 @@ def show_posters(
 ) -> None:
     """Shows rows of posters in a notebook, with an alternative text that names the movies.
 
-    Args:
-        rows: movie ids (not tokens), one list a row; rows may differ in length. None, or an id
-            that ``movies`` does not have, is an empty place.
-        movies: frame with columns movie_id, title, genres.
-        highlight: the recommendations, framed in red: a column (-1 is the last of each row),
-            several columns, or a function of row and column.
-        captions: a short text below each poster.
-        row_titles: a short text above each row.
-        folder: where the reader's own posters are; title cards stand in for those missing.
-        hits: recommendations that were right, with a green tick; given as ``highlight`` is.
+    rows: movie ids (not tokens); None, or an id that ``movies`` (movie_id, title, genres) does not
+        have, is an empty place.
+    highlight: the recommendations, framed in red: a column (-1 is the last of each row), several
+        columns, or a function of row and column. hits: in the same forms, those that were right.
+    captions, row_titles: short texts. folder: the reader's own posters.
     """
     table, pictures = arrange(rows, movies, highlight, captions, row_titles, folder, hits)
     for part, mime, data in _parts(table, pictures):

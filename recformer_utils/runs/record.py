@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from recformer_utils import ROOT
-from recformer_utils.formats import CSV_FILES, FILES, has_csv_form
+from recformer_utils.formats.files import CSV_FILES, FILES, has_csv_form
 from recformer_utils.runs.files import replacing
 
 

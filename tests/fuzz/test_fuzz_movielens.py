@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recformer_utils.formats import read_movielens_files
 from recformer_utils.formats.columns import (
     MOVIE_COLUMNS,
     RATING_COLUMNS,
@@ -16,7 +15,13 @@ from recformer_utils.formats.columns import (
     MovieLensFormatError,
     MovieLensNotFoundError,
 )
-from recformer_utils.formats.dat import FILES, read_movies, read_ratings, read_users
+from recformer_utils.formats.files import (
+    FILES,
+    read_movielens_files,
+    read_movies,
+    read_ratings,
+    read_users,
+)
 from tests.fuzz.bounds import bounded, damaged
 
 USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n31::M::25::15::55117-2117\n"
