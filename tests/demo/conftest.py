@@ -66,7 +66,12 @@ def score_history(demo_tools):
             tokens = np.append(tokens[:1], tokens)
             times = SECONDS_APART * np.arange(len(tokens))
             ends = np.array([0, len(tokens)])
-            user = Sequences(tokens, np.ones(len(tokens), np.int8), times, ends)
+            user = Sequences(
+                movie_tokens=tokens,
+                ratings=np.ones(len(tokens), np.int8),
+                timestamps=times,
+                offsets=ends,
+            )
             batch = make_batch(user, np.array([1]), ends[1:] - 1, np.array([0]))
             with torch.no_grad():
                 return model.logits(model(batch)[:, -1])
