@@ -17,6 +17,7 @@ from recformer_utils.losses import full_cross_entropy, sampled_loss
 from recformer_utils.sequence_model import (
     NO_TARGET,
     RotaryAttention,
+    RotaryLayer,
     SequenceBatch,
     SequenceModel,
     SequenceModelConfig,
@@ -49,13 +50,32 @@ class PlainAttention(RotaryAttention):
 class PositionalModel(SequenceModel):
     """Places by an embedding, counted from the newest movie: the last one is always place 0."""
 
+    tied = True
+
     def __init__(self, config: SequenceModelConfig):
-        super().__init__(config)
-        shape = config.transformer
-        self.places = nn.Embedding(shape.context_window_size, shape.embedding_dimension)
-        nn.init.normal_(self.places.weight, std=0.02)
+        # Parameters are drawn in the order of the measured rows: a seed means the same network.
+        nn.Module.__init__(self)
+        self.config, shape = config, config.transformer
+        width, vocab_size = shape.embedding_dimension, shape.vocab_size
+        self.movie_embedding = nn.Embedding(vocab_size, width)
+        self.places = nn.Embedding(shape.context_window_size, width)
+        self.embedding_dropout = nn.Dropout(shape.dropout_embeddings)
+        self.layers = nn.ModuleList(RotaryLayer(shape) for _ in range(shape.num_layers))
+        self.layer_norm = nn.LayerNorm(width, eps=shape.layer_norm_epsilon)
+        self.output = None if self.tied else nn.Embedding(vocab_size, width)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+        self.feature_embedding = None
+        if config.item_features:
+            self.feature_embedding = nn.Linear(config.item_features, width, bias=False)
+            nn.init.normal_(self.feature_embedding.weight, std=0.02)
+        self.register_buffer("item_features", torch.zeros(vocab_size, config.item_features), False)
         for layer in self.layers:
-            layer.attention = PlainAttention(shape)
+            with torch.random.fork_rng(devices=[]):  # its numbers are those of the rotary one
+                plain = PlainAttention(shape)
+            plain.load_state_dict(layer.attention.state_dict())
+            layer.attention = plain
 
     def forward(self, batch: SequenceBatch) -> torch.Tensor:
         time = batch.movie_tokens.shape[1]
@@ -70,11 +90,7 @@ class PositionalModel(SequenceModel):
 class UntiedModel(PositionalModel):
     """A second table of movies for the output."""
 
-    def __init__(self, config: SequenceModelConfig):
-        super().__init__(config)
-        shape = config.transformer
-        self.output = nn.Embedding(shape.vocab_size, shape.embedding_dimension)
-        nn.init.normal_(self.output.weight, std=0.02)
+    tied = False
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return F.linear(hidden, self.output.weight)
@@ -95,7 +111,8 @@ class AverageModel(PositionalModel):
 
     def __init__(self, config: SequenceModelConfig):
         super().__init__(config)
-        self.average = PositionalModel(config).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            self.average = PositionalModel(config).requires_grad_(False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: SequenceBatch) -> torch.Tensor:
