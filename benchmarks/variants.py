@@ -114,17 +114,18 @@ class AverageModel(PositionalModel):
         with torch.random.fork_rng(devices=[]):
             self.average = PositionalModel(config).requires_grad_(False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.stepped = False  # whether a step has moved the weights since the average saw them
 
     def forward(self, batch: SequenceBatch) -> torch.Tensor:
-        if not self.training:
-            return self.average(batch)
-        with torch.no_grad():  # the weights as the last step left them
-            decay = AVERAGE_DECAY if self.steps else 0.0
-            own = dict(self.named_parameters())
-            for name, parameter in self.average.named_parameters():
-                parameter.lerp_(own[name], 1 - decay)
-            self.steps += 1
-        return super().forward(batch)
+        if self.stepped:
+            with torch.no_grad():
+                decay = AVERAGE_DECAY if self.steps else 0.0
+                own = dict(self.named_parameters())
+                for name, parameter in self.average.named_parameters():
+                    parameter.lerp_(own[name], 1 - decay)
+                self.steps += 1
+        self.stepped = self.training
+        return super().forward(batch) if self.training else self.average(batch)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return super().logits(hidden) if self.training else self.average.logits(hidden)

@@ -11,7 +11,8 @@ import torch
 from benchmarks import quality, variants
 from benchmarks.peer_quality import ROW
 from recformer_utils.movielens import load_movielens
-from recformer_utils.sequence_model import load_sequence_model
+from recformer_utils.sequence_model import SequenceModelConfig, load_sequence_model
+from recformer_utils.transformer import TransformerConfig
 
 SMALL = quality.Row(
     7, "small", width=8, layers=1, heads=1, length=20, features=True, counts=True,
@@ -158,6 +159,31 @@ def test_each_stored_line_belongs_to_a_row_as_it_is_now():
         assert line["config"] == config
         mine = {name: line[name] for name in ("key", "data", "group", "split", "seed", "config")}
         assert quality.find(quality.RESULTS, mine) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "following"),
+    [
+        ("places", {"item_features": 5}, 766.4326552272814, 0.5780369639396667),
+        ("untied", {}, 779.5314299098591, 0.9179264903068542),
+        (
+            "",
+            {"item_features": 5, "previous_gap": True, "next_gap": True, "pair_gaps": True},
+            781.5550622174687,
+            0.37075257301330566,
+        ),
+    ],
+)
+def test_a_seed_gives_the_network_of_the_measured_rows(name, options, size, following):
+    """Sums of weights, and the random number drawn after them, as before the model was cut down."""
+    shape = TransformerConfig(
+        vocab_size=60, context_window_size=20, embedding_dimension=16, num_layers=2, num_heads=2
+    )
+    torch.manual_seed(0)
+    model = variants.VARIANTS[name].model(SequenceModelConfig(transformer=shape, **options))
+    found = sum(parameter.double().abs().sum().item() for parameter in model.parameters())
+    assert found == pytest.approx(size, rel=1e-6)
+    assert torch.rand(1).item() == pytest.approx(following, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
