@@ -8,8 +8,11 @@ from torch.utils.data import DataLoader
 
 from recformer_utils.baselines import truncate
 from recformer_utils.movielens import MovieLensNotFoundError, load_movielens
+from recformer_utils.sequence_model import training_batches
 from recformer_utils.sequences import (
     MovieLensSequenceDataset,
+    Sequences,
+    hold_out,
     last_windows,
     leave_one_out,
     order_by_time,
@@ -113,6 +116,48 @@ def test_leave_one_out_and_last_windows():
     assert split.known_lengths.tolist() == split.test.ends.tolist() == [2, 3]
     windows = last_windows(sequences, split.validation, 3, 4)
     assert windows.tolist() == [[4, 4, 3], [4, 2, 0]]
+
+
+def users_with(*lengths):
+    """Sequences of users with so many movies: movie tokens 0, 1, 2, ... one user after the other."""
+    size = sum(lengths)
+    return Sequences(
+        movie_tokens=np.arange(size, dtype=np.int32),
+        ratings=np.full(size, 3, dtype=np.int8),
+        timestamps=np.arange(size),
+        offsets=np.cumsum([0, *lengths]),
+    )
+
+
+def test_a_user_with_too_few_movies_is_in_no_part():
+    sequences = users_with(6, 1, 8)
+    split = leave_one_out(sequences)
+    assert split.train_lengths.tolist() == [4, 0, 6]
+    assert split.validation.users.tolist() == split.test.users.tolist() == [0, 2]
+    assert split.validation.targets.tolist() == [4, 13]
+    assert split.test.targets.tolist() == [5, 14]
+    assert split.known_lengths.tolist() == [5, 0, 7]
+
+
+def test_one_length_per_question_is_refused_by_the_training():
+    """It was accepted once: user 1, who has one movie, was trained on movies of user 2."""
+    sequences = users_with(6, 1, 8)
+    split = leave_one_out(sequences)
+    with pytest.raises(ValueError, match=r"one length per user is needed, \(3,\), not \(2,\)"):
+        training_batches(sequences, split.validation.ends, 10, 8, seed=0)
+    (batch,) = training_batches(sequences, split.train_lengths, 10, 8, seed=0)
+    assert sorted(batch.targets[batch.targets >= 0].tolist()) == [1, 2, 3, 8, 9, 10, 11, 12]
+
+
+def test_users_with_few_movies_hold_out_nothing():
+    windows, positions = sliding_windows(users_with(0, 1, 2, 3), 1, 6, 7)
+    users = windows.user_tokens.numpy()
+    assert users.tolist() == [1] * 2 + [2] * 3 + [3] * 4  # without a movie, no window
+    held_out, _ = hold_out(users_with(0, 1, 2, 3), users, positions, "leave-one-out", 0.1, 0)
+    assert windows.next_movie_tokens[held_out].tolist() == [4]  # of the one user with three
+    # By time, a user's only window stays in training.
+    held_out, kept = hold_out(users_with(1, 2), np.array([0, 1, 1]), np.arange(3), "time", 0.5, 0)
+    assert (held_out.tolist(), kept.tolist()) == ([False, False, True], [True, True, False])
 
 
 @pytest.fixture(scope="module")
