@@ -66,7 +66,7 @@ class PositionalModel(SequenceModel):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
-        self.feature_embedding = None
+        self.feature_embedding, self.pair_bias = None, None
         if config.item_features:
             self.feature_embedding = nn.Linear(config.item_features, width, bias=False)
             nn.init.normal_(self.feature_embedding.weight, std=0.02)

@@ -191,16 +191,17 @@ def fit(
             if run.out_of_patience:
                 break
             row = {"epoch": epoch, "learning_rate": scheduler.get_last_lr()[0]}
-            started, losses = time.perf_counter(), []
-            name, steps = f"epoch {epoch}/{trainer.num_epochs}", task.steps_per_epoch
+            batches, started = task.batches(epoch), time.perf_counter()
+            losses = torch.zeros(len(batches), device=device)
             torch.manual_seed(epoch_seed(trainer, epoch))  # dropout, the same after a resume
-            bar = tqdm(task.batches(epoch), name, steps, disable=not trainer.progress)
+            bar = tqdm(batches, f"epoch {epoch}/{trainer.num_epochs}", disable=not trainer.progress)
             model.train()
-            for batch in bar:
-                losses.append(task.step(model, batch, optimizer, bfloat16))
+            for number, batch in enumerate(bar):
+                losses[number] = task.step(model, batch, optimizer, bfloat16)
                 scheduler.step()
-                if len(losses) % 100 == 0:  # seldom: to read a loss makes a GPU wait
-                    bar.set_postfix(loss=run.mean_loss(losses, epoch, task.batches), refresh=False)
+                if number % 100 == 99:  # seldom: to read a loss makes a GPU wait
+                    loss = run.mean_loss(losses[: number + 1], epoch, task.batches)
+                    bar.set_postfix(loss=loss, refresh=False)
             row["train_loss"] = run.mean_loss(losses, epoch, task.batches)
             row["seconds"] = time.perf_counter() - started
             model.eval()

@@ -141,14 +141,13 @@ class RunFolder:
             )
 
     def mean_loss(
-        self, losses: list[torch.Tensor], epoch: int, batches: Callable[[int], Iterable[Any]]
+        self, losses: torch.Tensor, epoch: int, batches: Callable[[int], Iterable[Any]]
     ) -> float:
         """The mean of an epoch's losses so far; FloatingPointError if one, or a weight, is not finite.
 
         The batch of that loss, made again by ``batches``, is kept in a file.
         """
-        together = torch.stack(losses)
-        finite = torch.isfinite(together).tolist()
+        finite = torch.isfinite(losses).tolist()
         if not all(finite):
             step, path = finite.index(False), self.folder / "bad_batch.pth"
             batch = next(itertools.islice(batches(epoch), step, None))
@@ -157,7 +156,7 @@ class RunFolder:
         for name, parameter in self.parts["model"].named_parameters():
             if not torch.isfinite(parameter).all():
                 self._stop(f"step {len(losses)} of epoch {epoch} left {name} not finite")
-        return together.mean().item()
+        return losses.mean().item()
 
     def _stop(self, reason: str) -> NoReturn:
         raise FloatingPointError(
