@@ -132,6 +132,10 @@ ROWS = {
         model={**TARGET_TIME, "pair_gaps": True}, **BOTH,
     ),
     "best": Row(8, "all of it, 128 wide, longer", model=GAPS, trainer=LONG, **BEST),
+    "best-ids": Row(
+        8, "ids only, in the shape of the best", width=128, heads=4, dropout=0.3, counts=True,
+        trainer=LONG,
+    ),
     "best-dropout-1": Row(
         8, "all of it, dropout 0.1", model=GAPS, trainer=LONG, **{**BEST, "dropout": 0.1}
     ),
