@@ -1,6 +1,7 @@
 """What training tricks gain, and what torch.compile gains: the measurements of notebook 09.
 
     python -m benchmarks.tricks [--data ml-1m] [--only "one-cycle"]      (an hour and a half)
+    python -m benchmarks.tricks --recipes                                (an hour)
     python -m benchmarks.tricks --compile                                (ten minutes, a quiet machine)
     python -m benchmarks.tricks --data sample --quick                    (seconds, nothing stored)
 
@@ -8,19 +9,23 @@ Tricks: each run trains the post's model on the last ratings of every user, a sm
 the same for all (but one, which has twice the epochs), and writes one line to
 data/pretrained/training_tricks.jsonl. Everything is measured on the validation movies; the test
 movies are not touched. A run that has its line is skipped, so a killed call goes on when it is
-called again. Compile: one step of models of several sizes, each in a process of its own with an
+called again. Recipes: two ways to spend 24 epochs, three seeds each, and which epoch to keep. The
+epoch is chosen on one half of the validation users and asked about the other half, and the other
+way round: data/pretrained/recipes.jsonl, and in recipes.npz the ranks of the epochs kept. Compile: one step of models of several sizes, each in a process of its own with an
 empty cache, so that the first step pays for the whole translation: data/pretrained/compile_step.json.
 """
 
 import argparse
 import copy
 import datetime
+import itertools
 import json
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -39,6 +44,7 @@ from recformer_utils.transformer import TransformerConfig
 from tools.common import REPOSITORY, machine, write_json
 
 RESULTS = REPOSITORY / "data/pretrained/training_tricks.jsonl"
+RECIPE_RUNS = REPOSITORY / "data/pretrained/recipes.jsonl"
 COMPILED = REPOSITORY / "data/pretrained/compile_step.json"
 RATINGS_PER_USER = 26  # the last ones; two of them are the targets of validation and test
 BASE = {"num_epochs": 4, "batch_size": 256, "starting_learning_rate": 0.004}
@@ -48,8 +54,8 @@ SEEDS = (0, 1, 2)
 RATES = {
     "constant": (0.001, 0.002, 0.004, 0.008),
     "cosine": (0.002, 0.004, 0.008, 0.016),
-    "warm-up + cosine": (0.008, 0.016),
-    "one-cycle": (0.008, 0.016),
+    "warm-up + cosine": (0.002, 0.004, 0.008, 0.016),
+    "one-cycle": (0.002, 0.004, 0.008, 0.016),
 }
 SCHEDULES = {
     "constant": {},
@@ -69,6 +75,13 @@ TRICKS = {
     "penalty from probability": {"penalty": "mass"},
     "penalty from probability x 10": {"penalty": "ten times mass"},
 }
+# Two ways to spend 24 epochs on the last sixty ratings of every user.
+RECIPES = {
+    "falling from epoch to epoch": {"starting_learning_rate": 0.002, "learning_rate_decay": 0.94},
+    "one-cycle": {"starting_learning_rate": 0.005, "schedule": "one-cycle"},
+}
+RECIPE_BUDGET = {"num_epochs": 24, "batch_size": 512}
+RECIPE_RATINGS = 60
 # torch.compile: layers, width, batch.
 SIZES = [(1, 32, 32), (4, 32, 32), (4, 32, 512), (4, 32, 2048), (4, 128, 512)]
 MOVIES, USERS, WINDOW = 3_885, 6_040, 5  # of MovieLens-1M
@@ -95,12 +108,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads for PyTorch")
     parser.add_argument("--only", help="one trick or schedule by its name")
     parser.add_argument("--compile", action="store_true", help="torch.compile instead of tricks")
+    parser.add_argument("--recipes", action="store_true", help="two recipes, which epoch to keep")
     parser.add_argument("--quick", action="store_true", help="one run of one epoch, not stored")
     parser.add_argument("--size", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.size:
         print(json.dumps(compiled_step(*arguments.size)))
+    elif arguments.recipes:
+        measure_recipes(arguments)
     elif arguments.compile:
         write_json(COMPILED, [measure_compiled(size, arguments.threads) for size in SIZES])
     else:
@@ -110,7 +126,8 @@ def main() -> None:
 def measure_tricks(arguments: argparse.Namespace) -> None:
     """Every run that has no line yet, or the one asked for."""
     data = load_movielens(arguments.data)
-    small = write_last_ratings(data, REPOSITORY / "build/training_tricks" / data.name)
+    folder = REPOSITORY / "build/training_tricks" / data.name
+    small = write_last_ratings(data, folder, RATINGS_PER_USER)
     if arguments.quick:
         change = {"num_epochs": 1, "starting_learning_rate": 0.004}
         print(json.dumps(train({"name": "constant", "seed": 0}, change, 0, small)))
@@ -135,11 +152,81 @@ def measure_tricks(arguments: argparse.Namespace) -> None:
     print(table(data.name))
 
 
-def write_last_ratings(data: MovieLens, folder: Path) -> Path:
-    """Writes the last ratings of every user as a data set of its own."""
+def measure_recipes(arguments: argparse.Namespace) -> None:
+    """Every recipe and seed that has no line yet; of the sample nothing is stored."""
+    data = load_movielens(arguments.data)
+    folder = REPOSITORY / "build/recipes" / data.name
+    small = write_last_ratings(data, folder, RECIPE_RATINGS)
+    keep = data.name == "ml-1m" and not arguments.quick
+    there = RECIPE_RUNS.read_text().splitlines() if keep and RECIPE_RUNS.exists() else []
+    done = {(row["recipe"], row["seed"]) for row in map(json.loads, there)}
+    file = RECIPE_RUNS.with_suffix(".npz")
+    kept = dict(np.load(file)) if keep and file.exists() else {}
+    for seed, (name, change) in itertools.product(SEEDS, RECIPES.items()):
+        if (name, seed) in done:
+            continue
+        line, ranks = train_recipe(name, change, seed, small, quick=arguments.quick)
+        kept |= {f"{name}, seed {seed}, {by}": one for by, one in ranks.items()}
+        print(json.dumps(line), flush=True)
+        if arguments.quick:
+            return
+        if keep:
+            np.savez_compressed(file, **kept)
+            with RECIPE_RUNS.open("a") as lines:
+                lines.write(json.dumps(line) + "\n")
+
+
+def train_recipe(
+    name: str, change: dict, seed: int, folder: Path, quick: bool
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Trains once; its line, and by what kept each user's rank (0 is the best), float32 (users,).
+
+    Half of the users choose the epoch for the other half, so that nobody is judge and chooser.
+    """
+    budget = RECIPE_BUDGET | ({"num_epochs": 2} if quick else {})
+    config, _ = configuration({**budget, **change}, seed, folder)
+    shutil.rmtree(config["trainer_config"]["model_dir"], ignore_errors=True)
+    validation = get_dataset(config, is_validation=True)
+    history = history_index(validation.sequences, validation.questions)
+    windows, targets = validation.windows, validation.windows.next_movie_tokens
+    chooses = np.random.default_rng(0).random(len(validation)) < 0.5  # the same in every run
+    losses, ranks = [], []  # one row an epoch
+
+    def ask(_: int, model: torch.nn.Module) -> None:
+        with torch.no_grad():
+            logits = model(windows.movie_tokens, windows.user_tokens)
+        loss = torch.nn.functional.cross_entropy(logits, targets.long(), reduction="none")
+        logits[:, validation.metadata.num_movies :] = float("-inf")
+        losses.append(loss.numpy())
+        ranks.append(target_ranks(mask_history(logits, history), targets).numpy())
+
+    result = run_model_training(config, on_epoch=ask)
+    losses, ranks = np.stack(losses), np.stack(ranks)  # (epochs, users)
+    gains = np.where(ranks < 10, 1 / np.log2(ranks + 2), 0.0)
+    kept, epochs = {}, {}
+    for by, values in {"loss": -losses, "NDCG@10": gains}.items():
+        best = [int(values[:, half].mean(axis=1).argmax()) for half in (chooses, ~chooses)]
+        kept[by] = np.where(chooses, ranks[best[1]], ranks[best[0]]).astype(np.float32)
+        epochs[by] = [epoch + 1 for epoch in best]
+    line = {
+        "recipe": name, "seed": seed, "epochs_kept": epochs,
+        "ndcg10": {by: round(metrics_from_ranks(torch.from_numpy(one)).ndcg, 5)
+                   for by, one in kept.items()},
+        "windows": len(get_dataset(config)), "users": len(validation),
+        "train_seconds": round(result.history["seconds"].sum(), 1), "machine": machine(),
+        "torch": torch.__version__, "date": datetime.date.today().isoformat(),
+        "change": {**budget, **change},
+        "validation_loss": losses.mean(axis=1).round(5).tolist(),  # by epoch, all users
+        "ndcg10_by_epoch": gains.mean(axis=1).round(5).tolist(),
+    }  # fmt: skip
+    return line, kept
+
+
+def write_last_ratings(data: MovieLens, folder: Path, count: int) -> Path:
+    """Writes the last ``count`` ratings of every user as a data set of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     ordered = data.ratings.sort_values(["user_id", "unix_timestamp"], kind="stable")
-    ratings = ordered.groupby("user_id").tail(RATINGS_PER_USER)
+    ratings = ordered.groupby("user_id").tail(count)
     for name, frame in {"users": data.users, "movies": data.movies, "ratings": ratings}.items():
         lines = frame.astype(str).agg("::".join, axis=1)
         (folder / f"{name}.dat").write_text("\n".join(lines) + "\n", encoding="latin-1")
