@@ -7,6 +7,7 @@
 # make refresh  regenerate navigation and tables from what is stored
 # make site     the series as a blog, site/_build/html
 # make demo     the recommender page, site/demo/dist
+# make links    every address that the series links to (needs the network)
 # make posts    the series as posts for Jekyll, build/posts
 # make bench    every stage against the plain way and other libraries (ten minutes, a quiet machine)
 # make lock     requirements.lock; make audit: known vulnerabilities (both need the network)
@@ -25,7 +26,7 @@ JOBS ?= 2
 # One thread a process: two processes with two threads each on two cores wait for each other.
 TEST_ENV := RECFORMER_DATASET=sample OMP_NUM_THREADS=1
 
-.PHONY: help setup run test test-unit test-nightly test-notebooks \
+.PHONY: help setup run test test-unit test-nightly test-notebooks test-published links \
 	test-site test-demo test-realdata lab data check site demo posts publish refresh clean \
 	lock audit bench
 
@@ -76,6 +77,11 @@ test-site: $(TEST_READY) $(SITE_READY)
 test-realdata: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m realdata
 
+# Executes the series on MovieLens-1M and compares every finding with the stored one (bands in
+# tools/notebooks.py); about a quarter of an hour.
+test-published: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.series compare
+
 lab: setup
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
@@ -121,6 +127,9 @@ $(SITE_READY): $(READY) site/requirements.txt
 site: $(SITE_READY) $(DEMO_READY)
 	$(BIN)/python -m tools.demo --data sample
 	$(BIN)/python -m tools.site
+
+links: $(SITE_READY)
+	$(BIN)/python -m tools.site --links
 
 posts: $(SITE_READY)
 	$(BIN)/python -m tools.posts

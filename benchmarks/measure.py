@@ -58,12 +58,17 @@ def timed(
 
 
 def peak_mib() -> float:
-    """Largest resident size of this process, since `size_now_mib` where the system can tell."""
+    """Largest resident size of this process, since `size_now_mib` where the system can tell.
+
+    0 where it cannot (Windows).
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 2**10
-    import resource  # not on Windows
-
+    try:
+        import resource
+    except ImportError:
+        return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on a Mac
 
 

@@ -108,3 +108,11 @@ def test_the_stored_memory_has_every_stage_and_a_stage_can_be_measured_again(tmp
         options = ("--peak", name, "--data", "sample")
         row = measure.in_a_process("benchmarks.bench", *options)
         assert 0 < row["before_mib"] < row["peak_mib"] < 4_000
+
+
+def test_where_no_peak_is_told_it_is_zero(monkeypatch):
+    """Windows has neither /proc nor the module resource."""
+    assert measure.peak_mib() > 10
+    monkeypatch.setattr(measure.Path, "exists", lambda self: False)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert measure.peak_mib() == 0.0

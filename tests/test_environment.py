@@ -111,3 +111,11 @@ def test_the_lock_holds_all_that_is_needed_in_versions_that_fit():
             if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
                 wanted.append(needed)
     assert len(seen) > 100
+
+
+def test_ci_runs_pinned_actions_that_may_only_read():
+    workflow = (REPOSITORY / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)", workflow)
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in used)
+    assert yaml.safe_load(workflow)["permissions"] == {"contents": "read"}

@@ -164,6 +164,16 @@ def test_each_notebook_says_what_it_found(path):
     assert notebooks.findings(read(path)), "tag a cell that prints the main result with 'finding'"
 
 
+def test_a_finding_drifts_when_its_words_or_numbers_do_not_its_times():
+    stored = ["network 0.1648, loss 5.981", "24 epochs, 26 minutes", "6,040 users [0.173, 0.189]"]
+    same = ["network 0.1660, loss 5.99", "24 epochs, 31 minutes", "6,040  users [0.174, 0.190]"]
+    assert notebooks.drifted(stored, same) == []
+    assert len(notebooks.drifted(stored, ["network 0.1748, loss 5.981", *stored[1:]])) == 1
+    assert len(notebooks.drifted(stored, ["counts 0.1648, loss 5.981", *stored[1:]])) == 1
+    assert len(notebooks.drifted(stored, [*stored[:2], "6,240 users [0.173, 0.189]"])) == 1
+    assert notebooks.drifted(stored, stored[:2]) == ["3 lines stored, 2 found"]
+
+
 BOOKS = {path: read(path) for path in PATHS}
 
 

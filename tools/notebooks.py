@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from PIL import Image, ImageChops
 
 from recformer_utils.runs.files import replacing
@@ -58,6 +59,25 @@ def findings(notebook: nbformat.NotebookNode) -> list[str]:
         if output.output_type == "stream" and output.name == "stdout"
         for line in output.text.strip().splitlines()
     ]
+
+
+NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
+MEASURED = re.compile(r"\d[\d,.]* ?(?:ms|s|min|minutes|hours|MiB|GiB)\b")  # by clock or memory
+BAND = {"rtol": 0.02, "atol": 0.004}  # what another processor may change after some training
+
+
+def drifted(stored: list[str], found: list[str]) -> list[str]:
+    """Which printed lines differ: other words, or a number beyond `BAND`; times do not count."""
+    if len(stored) != len(found):
+        return [f"{len(stored)} lines stored, {len(found)} found"]
+    report = []
+    for old, new in zip(stored, found, strict=True):
+        lines = [MEASURED.sub("(measured)", line) for line in (old, new)]
+        words = [NUMBER.sub("#", line).split() for line in lines]
+        numbers = [[float(n.replace(",", "")) for n in NUMBER.findall(line)] for line in lines]
+        if words[0] != words[1] or not np.allclose(*numbers, **BAND):
+            report.append(f"stored  {old}\n  found   {new}")
+    return report
 
 
 def result_tables(notebook: nbformat.NotebookNode) -> list[str]:

@@ -2,6 +2,7 @@
 
 python -m tools.series run      executes copies into build/ and writes HTML pages there
 python -m tools.series publish  executes what is stale on MovieLens-1M, stores outputs in notebooks/
+python -m tools.series compare  executes everything on MovieLens-1M and compares every finding
 python -m tools.series refresh  regenerates navigation, contents, times, and the tables in README and docs
 """
 
@@ -38,6 +39,7 @@ from tools.notebooks import (
     NOTEBOOKS,
     active_outputs,
     alternative_texts,
+    drifted,
     duration,
     findings,
     markdown,
@@ -53,7 +55,11 @@ from tools.notebooks import (
 BUILD = REPOSITORY / "build"
 DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "docs/results.md", REPOSITORY / "docs/speed.md"]
 GLOSSARY = REPOSITORY / "docs/glossary.md"
-MEASURE_PEAK = "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss"
+# Windows has no module of this name: there the peak is not known.
+MEASURE_PEAK = (
+    "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss "
+    "if __import__('importlib.util').util.find_spec('resource') else 0"
+)
 Books = dict[Path, nbformat.NotebookNode]  # the notebooks in reading order
 
 # ---------------------------------------------------------------- generated parts
@@ -321,6 +327,25 @@ def publish(paths: list[Path], data: str, everything: bool = False) -> int:
     return report_refresh()
 
 
+def compare(paths: list[Path], data: str) -> int:
+    """Executes copies and compares what they found with what is stored; 1 when something drifted."""
+    title, failed = str(load_movielens(data)).split(":")[0], 0
+    for path in paths:
+        stored = read(path)
+        if stored.metadata.get("recformer", {}).get("data") != title:
+            print(f"{path.name}: nothing is stored for {title}")
+            failed += 1
+            continue
+        notebook = execute(path, data, title)
+        pairs = [(findings(each), "\n".join(result_tables(each))) for each in (stored, notebook)]
+        (lines, tables), (new_lines, new_tables) = pairs
+        report = drifted([*lines, *tables.splitlines()], [*new_lines, *new_tables.splitlines()])
+        print(f"{path.name}: {f'{len(report)} findings drifted' if report else 'as stored'}")
+        print(*report, sep="\n", end="\n" * bool(report))
+        failed += bool(report)
+    return int(failed > 0)
+
+
 def report_refresh() -> int:
     for path in refresh():
         print(f"regenerated parts of {path.relative_to(REPOSITORY)}")
@@ -331,7 +356,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["run", "publish", "refresh"])
+    parser.add_argument("command", choices=["run", "publish", "compare", "refresh"])
     parser.add_argument("--only", nargs="*", default=[], help="numbers of notebooks, such as 03")
     parser.add_argument("--data", help="auto, sample, ml-1m or a folder")
     parser.add_argument("--all", action="store_true", help="publish also what is not stale")
@@ -347,6 +372,8 @@ def main() -> int:
             if arguments.command == "publish":
                 everything = arguments.all or bool(arguments.only)
                 return publish(paths, arguments.data or "ml-1m", everything)
+            if arguments.command == "compare":
+                return compare(paths, arguments.data or "ml-1m")
             return report_refresh()
     except (InUseError, NotWrittenError, MovieLensFormatError, MovieLensNotFoundError) as error:
         print(error, file=sys.stderr)

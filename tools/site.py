@@ -139,13 +139,24 @@ def stage() -> None:
 
 
 def main() -> int:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--links", action="store_true", help="ask every address that is linked")
+    arguments = parser.parse_args()
     try:
         with exclusive(BUILD, "a build of the site"):
-            return build()
+            return check_links() if arguments.links else build()
     except (InUseError, NotWrittenError, post_data.PostDataError) as error:
         print(error)
         return 1
+
+
+def check_links() -> int:
+    """Asks every address that the series links to; 1 when one does not answer."""
+    from sphinx.cmd.build import main as sphinx
+
+    stage()
+    options = ["-E", "-q", "-b", "linkcheck", "-c", str(SITE), "-d", str(BUILD / "doctrees")]
+    return sphinx([*options, str(SOURCE), str(BUILD / "links")])
 
 
 def build() -> int:
