@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tools.freshness import plain
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 FILES = (
@@ -78,20 +80,13 @@ def code_cells(path: Path) -> tuple[nbformat.NotebookNode, ...]:
     return tuple(cell for cell in cells if cell.cell_type == "code" and cell.source.strip())
 
 
-def without_magics(source: str) -> str:
-    """The cell as plain Python: lines for IPython are left out."""
-    return "\n".join(
-        line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))
-    )
-
-
 @cache
 def printed() -> dict[str, list[tuple[str, str]]]:
     """Name -> where it is defined on a page, and the statements there."""
     found: dict[str, list[tuple[str, str]]] = {}
     for path in NOTEBOOKS:
         for cell in code_cells(path):
-            for node in definitions(without_magics(cell.source)):
+            for node in definitions(plain(cell.source)):
                 found.setdefault(node.name, []).append((path.name, bare(node)))
     return found
 
@@ -190,7 +185,7 @@ def code_lines(source: str) -> int:
     count = sum(
         1 for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
     )
-    for node in ast.parse(without_magics(source)).body:
+    for node in ast.parse(plain(source)).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             count -= node.end_lineno - node.lineno
     return count
@@ -198,7 +193,7 @@ def code_lines(source: str) -> int:
 
 def defines(cell: nbformat.NotebookNode) -> bool:
     """Whether a cell prints something of the module."""
-    return any(node.name in module() for node in definitions(without_magics(cell.source)))
+    return any(node.name in module() for node in definitions(plain(cell.source)))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import re
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -87,10 +88,8 @@ def stored(sources: list[str]) -> list[Path]:
 
 
 def plain(source: str) -> str:
-    """A cell without the lines that are for IPython only."""
-    return "\n".join(
-        line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))
-    )
+    """A cell in which the lines that are for IPython only do nothing."""
+    return re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
 
 
 @cache

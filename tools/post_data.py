@@ -212,6 +212,8 @@ def prepared(post: Post, notebook_link, file_link, picture_link=str) -> nbformat
 
     cells = []
     for cell in notebook.cells:
+        if "colab" in cell.metadata.get("tags", []):
+            continue
         if cell.cell_type == "markdown":
             for marker in ("navigation", "contents"):
                 cell.source = fill(cell.source, marker, "")

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbclient.util import run_sync
@@ -46,6 +47,7 @@ from tools.notebooks import (
     read,
     result_tables,
     series,
+    tagged,
     tidy,
     title_and_promise,
     write_notebook,
@@ -60,6 +62,19 @@ MEASURE_PEAK = (
     "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss "
     "if __import__('importlib.util').util.find_spec('resource') else 0"
 )
+REPOSITORY_NAME = yaml.safe_load((REPOSITORY / "site/settings.yml").read_text(encoding="utf-8"))[
+    "repository"
+]  # on GitHub
+COLAB = f"https://colab.research.google.com/github/{REPOSITORY_NAME}/blob/main/notebooks/"
+COLAB_CELL = f"""\
+# For Colab only: fetches the series and what Colab lacks. Elsewhere this cell does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    !git clone -q --depth 1 https://github.com/{REPOSITORY_NAME} /content/recformer
+    %cd -q /content/recformer/notebooks
+    %pip install -q dacite faiss-cpu pooch tbparse
+    %pip install -q --no-deps .."""
 Books = dict[Path, nbformat.NotebookNode]  # the notebooks in reading order
 
 # ---------------------------------------------------------------- generated parts
@@ -80,6 +95,7 @@ def navigation(path: Path, books: Books) -> str:
         links.insert(0, f"← [{title_and_promise(books[paths[i - 1]])[0]}]({paths[i - 1].name})")
     if i + 1 < len(paths):
         links.append(f"[{title_and_promise(books[paths[i + 1]])[0]}]({paths[i + 1].name}) →")
+    links.append(f"[Open in Colab]({COLAB}{path.name})")
     return f"\n{' | '.join(links)}\n"
 
 
@@ -103,6 +119,15 @@ def times(notebook: nbformat.NotebookNode) -> str:
         f"{duration(published['wall_seconds'])} and {published['peak_mib'] / 1024:.1f} GiB "
         f"on {published['data']} ({published['machine']}; {published['date']})"
     )
+
+
+def put_colab_cell(notebook: nbformat.NotebookNode) -> None:
+    """In front of the setup cell: on Colab the repository and some packages are not there."""
+    cells = notebook.cells
+    if not (found := tagged(notebook, "colab")):
+        found = [nbformat.v4.new_code_cell(metadata={"tags": ["colab", "hide-input"]})]
+        cells.insert(cells.index(tagged(notebook, "setup")[0]), found[0])
+    found[0].source = COLAB_CELL
 
 
 def cell_parts(path: Path, books: Books) -> dict[str, str]:
@@ -166,6 +191,7 @@ def refresh() -> list[Path]:
     books, changed = {path: read(path) for path in series()}, []
     for path, notebook in books.items():
         before = [cell.source for cell in notebook.cells]
+        put_colab_cell(notebook)
         for marker, text in cell_parts(path, books).items():
             for cell in notebook.cells:
                 if cell.cell_type == "markdown":
