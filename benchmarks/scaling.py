@@ -2,17 +2,20 @@
 
     python -m benchmarks.scaling              (twenty minutes on a machine that does nothing else)
     python -m benchmarks.scaling --quick --output build/scaling_quick.json      (a minute, a test)
+    python -m benchmarks.scaling --only serving --anew    (one of the curves; the others stay)
 
 Each point is measured in a process of its own, with one thread, and stored in scaling.json beside
 this file at once: a run that was killed goes on where it stopped. --anew measures everything again.
 Times are medians of processor seconds, which other programs do not change much, with the smallest
-and the largest (building an index: of all threads together); memory is what the point added to the
-process at its peak, in MiB. Notebook 11 shows all of it. Two of the four jobs for users are
-extrapolated in every point: a training epoch from 30 of its batches, the ranking from about 5,000
-users. Their time is proportional to the users by construction.
+and the largest; memory is what the point added to the process at its peak, in MiB. Notebook 11 shows
+all of it. Two of the four jobs for users are extrapolated in every point: a training epoch from 30 of
+its batches, the ranking from about 5,000 users. Their time is proportional to the users by
+construction. A search is timed with one query in each call, the exact one and the indices alike, and
+with a batch of queries in each call (exact, and the smallest setting with a recall of ENOUGH).
 """
 
 import argparse
+import bisect
 import datetime
 import itertools
 import json
@@ -53,7 +56,8 @@ BUILD = REPOSITORY / "build"
 POSITIONS, WIDTH, NEGATIVES = 1_024, 64, 256  # of one step of a loss
 LARGEST_FULL = 300_000  # a million would need 12 GB for the logits, their softmax and its gradient
 STEP_POSITIONS = 8_000  # of a training step, whatever the length of its histories
-QUERIES, TOP = 1_000, 10  # of the search
+QUERIES, TOP, BATCH = 1_000, 10, 50  # of the search
+ENOUGH = 0.95  # the recall at which indices are compared
 POINTS = {
     "catalogue": [
         {"loss": loss, "movies": movies}
@@ -208,59 +212,75 @@ def measure_serving(point: dict[str, Any], repetitions: int) -> list[dict[str, A
     """An index: seconds to build, bytes an item, and recall@10 against microseconds a query."""
     vectors, queries = item_vectors(point["items"], QUERIES, WIDTH)
     whole, asked = torch.from_numpy(vectors), torch.from_numpy(queries)
-    rows = []
-    truth = torch.cat([(part @ whole.T).topk(TOP).indices for part in asked.split(50)]).numpy()
+    truth = torch.cat([(part @ whole.T).topk(TOP).indices for part in asked.split(BATCH)]).numpy()
     if point["index"] == "exact":
-        some = asked[:50]
-        for name, batch in (("one query at a time", 1), ("50 queries at once", 50)):
 
-            def search(batch: int = batch) -> None:
-                for part in some.split(batch):
-                    (part @ whole.T).topk(TOP)
+        def exact(part: np.ndarray) -> None:
+            (torch.from_numpy(part) @ whole.T).topk(TOP)
 
-            took = timed(search, repetitions, budget=5)
-            rows.append({**point, "setting": name, "recall": 1.0, **_a_query(took, len(some))})
-        return [{**row, "build_seconds": 0.0, "bytes_per_item": 4 * WIDTH} for row in rows]
+        row = {**point, "setting": "every item", "recall": 1.0}
+        row |= {"build_seconds": 0.0, "bytes_per_item": 4 * WIDTH}
+        some = queries[:BATCH]
+        took = _a_query(exact, some, 1, repetitions)
+        return [{**row, **took, "in_batches": _a_query(exact, some, BATCH, repetitions)}]
     import faiss
 
-    faiss.omp_set_num_threads(os.cpu_count())
+    faiss.omp_set_num_threads(1)
     started = time.process_time()
+    index, dial, settings = _index(faiss, point, vectors)
+    row = {**point, "build_seconds": time.process_time() - started}
+    row["bytes_per_item"] = len(faiss.serialize_index(index)) / point["items"]
+
+    def recall(setting: int) -> float:
+        setattr(*dial, setting)
+        found = index.search(queries, TOP)[1]
+        shared = [len(set(f) & set(t)) for f, t in zip(found, truth, strict=True)]
+        return float(np.mean(shared)) / TOP
+
+    def search(part: np.ndarray) -> None:
+        index.search(part, TOP)
+
+    least = bisect.bisect_left(range(settings[-1]), ENOUGH, lo=1, key=recall)
+    rows = []
+    for setting in sorted({*settings, least}):
+        reached = recall(setting)
+        rows.append({**row, "setting": setting, "recall": reached})
+        rows[-1] |= _a_query(search, queries, 1, repetitions)
+        if setting == least:
+            rows[-1]["in_batches"] = _a_query(search, queries, BATCH, repetitions)
+    return rows
+
+
+def _index(faiss: Any, point: dict[str, Any], vectors: np.ndarray) -> tuple[Any, tuple, list[int]]:
+    """An index with the vectors, its dial (an object and an attribute's name), the dial's settings."""
     if point["index"] == "IVF":
         lists = round(4 * point["items"] ** 0.5)
         index = faiss.index_factory(WIDTH, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
         index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 5, 64
         index.train(vectors)
+        dial = index, "nprobe"
         settings = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if n <= lists]
     else:
         index = faiss.index_factory(WIDTH, "HNSW16,Flat", faiss.METRIC_INNER_PRODUCT)
+        dial = index.hnsw, "efSearch"
         settings = [10, 20, 40, 80, 160, 320, 640, 1280]
     index.add(vectors)
-    built = time.process_time() - started
-    size = len(faiss.serialize_index(index)) / point["items"]
-    faiss.omp_set_num_threads(1)
-    for setting in settings:
-        if point["index"] == "IVF":
-            index.nprobe = setting
-        else:
-            index.hnsw.efSearch = setting
-        found = index.search(queries, TOP)[1]
-        recall = np.mean([len(set(f) & set(t)) for f, t in zip(found, truth, strict=True)]) / TOP
-        took = timed(lambda: index.search(queries, TOP), repetitions, budget=5)
-        rows.append(
-            {
-                **point, "setting": setting, "recall": float(recall), "build_seconds": built,
-                "bytes_per_item": size, **_a_query(took, QUERIES),
-            }
-        )  # fmt: skip
-    return rows
+    return index, dial, settings
 
 
-def _a_query(took: dict[str, float], queries: int) -> dict[str, float]:
-    microseconds = {key: 1e6 * took[key] / queries for key in ("seconds", "fastest", "slowest")}
-    return {
-        "microseconds": microseconds["seconds"], "fastest_us": microseconds["fastest"],
-        "slowest_us": microseconds["slowest"], "repetitions": took["repetitions"],
-    }  # fmt: skip
+def _a_query(
+    search: Callable[[np.ndarray], None], queries: np.ndarray, at_once: int, repetitions: int
+) -> dict[str, float]:
+    """Microseconds a query, with so many queries in each call."""
+
+    def all_of_them() -> None:
+        for start in range(0, len(queries), at_once):
+            search(queries[start : start + at_once])
+
+    took = timed(all_of_them, repetitions, budget=5)
+    names = {"seconds": "microseconds", "fastest": "fastest_us", "slowest": "slowest_us"}
+    microseconds = {name: 1e6 * took[key] / len(queries) for key, name in names.items()}
+    return microseconds | {"repetitions": took["repetitions"]}
 
 
 def measure_reading(point: dict[str, Any], repetitions: int) -> list[dict[str, Any]]:
@@ -300,16 +320,22 @@ def measure_all(path: Path, quick: bool, anew: bool, only: str, repetitions: int
     conditions = {"machine": machine(), "versions": versions(), "threads": 1}
     conditions["instructions"] = torch.backends.cpu.get_cpu_capability()
     results: dict[str, Any] = {curve: [] for curve in POINTS}
-    if path.exists() and not anew:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if any(stored.get(key) != value for key, value in conditions.items()):
+    if path.exists() and (only or not anew):
+        results |= json.loads(path.read_text(encoding="utf-8"))
+    if only and anew:  # a curve that is measured later than the others, with its own conditions
+        results[only] = []
+        results["measured_apart"] = {**results.get("measured_apart", {}), only: conditions}
+    for curve in [only] if only else POINTS:
+        stored = results | results.get("measured_apart", {}).get(curve, {})
+        if "machine" in stored and any(stored[key] != value for key, value in conditions.items()):
             raise SystemExit(
-                f"{path}: was measured on another machine or with other versions "
-                f"({stored.get('machine')}, {stored.get('versions')}). Add --anew to measure all again"
+                f"{path}, {curve}: was measured on another machine or with other versions "
+                f"({stored['machine']}, {stored['versions']}). Add --anew to measure all again"
             )
-        results |= stored
-    results |= conditions | {"positions": POSITIONS, "width": WIDTH, "negatives": NEGATIVES}
-    results |= {"step_positions": STEP_POSITIONS, "queries": QUERIES, "top": TOP}
+    if "machine" not in results:
+        results |= conditions
+    results |= {"positions": POSITIONS, "width": WIDTH, "negatives": NEGATIVES}
+    results |= {"step_positions": STEP_POSITIONS, "queries": QUERIES, "top": TOP, "batch": BATCH}
     for curve, point in _points(quick):
         if only and only != curve:
             continue
@@ -322,7 +348,8 @@ def measure_all(path: Path, quick: bool, anew: bool, only: str, repetitions: int
         rows = in_a_process("benchmarks.scaling", *wanted)
         took = round(time.perf_counter() - started, 1)
         results[curve] += [{**row, "load_before": load, "took": took} for row in rows]
-        results["date"] = datetime.date.today().isoformat()
+        dated = results.get("measured_apart", {}).get(curve, results)
+        dated["date"] = datetime.date.today().isoformat()
         write_json(path, results)
     return results
 

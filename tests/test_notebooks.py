@@ -164,6 +164,15 @@ def test_each_notebook_says_what_it_found(path):
     assert notebooks.findings(read(path)), "tag a cell that prints the main result with 'finding'"
 
 
+@main
+def test_the_cell_for_colab_stands_before_the_setup(path):
+    cells = code_cells(read(path))
+    assert cells[0].metadata.tags == ["colab", "hide-input"]
+    assert cells[0].source == series.COLAB_CELL
+    assert "setup" in cells[1].metadata.tags
+    assert f"{series.COLAB}{path.name}" in markdown(read(path))
+
+
 def test_a_finding_drifts_when_its_words_or_numbers_do_not_its_times():
     stored = ["network 0.1648, loss 5.981", "24 epochs, 26 minutes", "6,040 users [0.173, 0.189]"]
     same = ["network 0.1660, loss 5.99", "24 epochs, 31 minutes", "6,040  users [0.174, 0.190]"]

@@ -111,9 +111,9 @@ class Post:
 
     @property
     def code(self) -> list[str]:
-        """What the code cells of the post show, in order."""
-        cells = (cell for cell in self.notebook.cells if cell.cell_type == "code")
-        return [shown_code(cell.source) for cell in cells if cell.source]
+        """What the code cells of the post show, in order; the cell for Colab is not one of them."""
+        cells = [cell for cell in self.notebook.cells if cell.cell_type == "code" and cell.source]
+        return [shown_code(c.source) for c in cells if "colab" not in c.metadata.get("tags", [])]
 
     def pictures(self) -> list[tuple[str, str, str]]:
         """Each stored picture in order: (media type, base64, alternative text)."""

@@ -72,10 +72,10 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
+    # Each line in one piece, also where Python is told not to buffer: processes would mix theirs.
+    sys.stdout.reconfigure(line_buffering=True, write_through=False)
     rank, processes, device = join(arguments.backend)
-    # In one piece: processes that print would mix their lines.
-    sys.stdout.write(f"process {rank} of {processes}: pid {os.getpid()}\n")
-    sys.stdout.flush()
+    print(f"process {rank} of {processes}: pid {os.getpid()}")
     data = load_movielens(arguments.data)
     metadata = MovieLensMetadata.from_frames(data.users, data.movies)
     sequences = order_by_time(data.ratings, metadata)
@@ -99,11 +99,12 @@ def main() -> None:
     task = sequence_task(model, sequences, split, trainer)
     result = fit(
         share_task(task, trainer, len(mine.users)), trainer, device,
-        on_epoch=lambda epoch, _: print(f"epoch {epoch}", flush=True) if rank == 0 else None,
+        on_epoch=lambda epoch, _: print(f"epoch {epoch}") if rank == 0 else None,
     )  # fmt: skip
     if rank == 0:
         columns = ["epoch", "train_loss", "validation_loss", "NDCG@10", "seconds"]
-        print(result.history[columns].round(4).to_string(index=False), flush=True)
+        for line in result.history[columns].round(4).to_string(index=False).splitlines():
+            print(line)
     dist.destroy_process_group()
 
 

@@ -42,6 +42,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
+    # Each line in one piece, also where Python is told not to buffer: processes would mix theirs.
+    sys.stdout.reconfigure(line_buffering=True, write_through=False)
     rank, processes, device = join(arguments.backend)
     data = load_movielens(arguments.data)
     metadata = MovieLensMetadata.from_frames(data.users, data.movies)
@@ -77,12 +79,10 @@ def main() -> None:
             loss /= processes
         optimizer.step()
         if rank == 0:
-            print(f"step {step}: loss {loss.item():.6f}", flush=True)
+            print(f"step {step}: loss {loss.item():.6f}")
     table = model.movie_embedding.weight
     rows = len(table.to_local() if processes > 1 else table)
-    # In one piece: processes that print would mix their lines.
-    sys.stdout.write(f"process {rank} keeps {rows:,} of {len(table):,} rows of the table\n")
-    sys.stdout.flush()
+    print(f"process {rank} keeps {rows:,} of {len(table):,} rows of the table")
     dist.destroy_process_group()
 
 
