@@ -26,7 +26,6 @@ SOURCES = {  # what no output holds, and where it comes from
     "04": {"0.058": "0.1 divided by the square root of 3, in the same sentence"},
     "05": {"6,000": "a thousand times the gradient printed above"},
     "08": {
-        "0.63": "1 / log2(3), the formula stands beside it",
         ".8245": "Kang and McAuley (2018), table of results",
         ".3264": "LRURec, README",
     },
