@@ -62,16 +62,15 @@ MEASURE_PEAK = (
     "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss "
     "if __import__('importlib.util').util.find_spec('resource') else 0"
 )
-REPOSITORY_NAME = yaml.safe_load((REPOSITORY / "site/settings.yml").read_text(encoding="utf-8"))[
-    "repository"
-]  # on GitHub
-COLAB = f"https://colab.research.google.com/github/{REPOSITORY_NAME}/blob/main/notebooks/"
+SETTINGS = Path(__file__).resolve().parents[1] / "site/settings.yml"
+GITHUB = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))["repository"]  # owner/name
+COLAB = f"https://colab.research.google.com/github/{GITHUB}/blob/main/notebooks/"
 COLAB_CELL = f"""\
 # For Colab only: fetches the series and what Colab lacks. Elsewhere this cell does nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    !git clone -q --depth 1 https://github.com/{REPOSITORY_NAME} /content/recformer
+    !git clone -q --depth 1 https://github.com/{GITHUB} /content/recformer
     %cd -q /content/recformer/notebooks
     %pip install -q dacite faiss-cpu pooch tbparse
     %pip install -q --no-deps .."""
@@ -123,11 +122,12 @@ def times(notebook: nbformat.NotebookNode) -> str:
 
 def put_colab_cell(notebook: nbformat.NotebookNode) -> None:
     """In front of the setup cell: on Colab the repository and some packages are not there."""
-    cells = notebook.cells
-    if not (found := tagged(notebook, "colab")):
-        found = [nbformat.v4.new_code_cell(metadata={"tags": ["colab", "hide-input"]})]
-        cells.insert(cells.index(tagged(notebook, "setup")[0]), found[0])
-    found[0].source = COLAB_CELL
+    cells, setup = notebook.cells, tagged(notebook, "setup")
+    if setup and not tagged(notebook, "colab"):
+        new = nbformat.v4.new_code_cell(metadata={"tags": ["colab", "hide-input"]})
+        cells.insert(cells.index(setup[0]), new)
+    for cell in tagged(notebook, "colab"):
+        cell.source = COLAB_CELL
 
 
 def cell_parts(path: Path, books: Books) -> dict[str, str]:

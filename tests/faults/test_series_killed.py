@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults import jobs
 from tests.faults.harness import operations, run, started
+from tools.series import COLAB
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE = """
@@ -23,7 +24,8 @@ README = "# A\n<!-- series -->\n<!-- /series -->\n<!-- results -->\n<!-- /result
 def notebook() -> nbformat.NotebookNode:
     new = nbformat.v4
     head = "# 01 · A small one\n\nIt counts to three.\n\n<!-- navigation -->"
-    head += "\n[Contents](../README.md#the-series) | [Glossary](../docs/glossary.md)\n<!-- /navigation -->"
+    head += "\n[Contents](../README.md#the-series) | [Glossary](../docs/glossary.md)"
+    head += f" | [Open in Colab]({COLAB}01_small.ipynb)\n<!-- /navigation -->"
     return new.new_notebook(
         cells=[
             new.new_markdown_cell(head),
