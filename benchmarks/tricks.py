@@ -38,6 +38,7 @@ from recformer_utils.movielens_transformer import (
     MovieLensTransformerConfig,
     init_weights,
 )
+from recformer_utils.runs.files import replacing
 from recformer_utils.sequences import MovieLensSequenceDataset
 from recformer_utils.training import get_dataset, load_config, run_model_training, train_step
 from recformer_utils.transformer import TransformerConfig
@@ -171,7 +172,8 @@ def measure_recipes(arguments: argparse.Namespace) -> None:
         if arguments.quick:
             return
         if keep:
-            np.savez_compressed(file, **kept)
+            with replacing(file, mode=0o644) as whole:
+                np.savez_compressed(whole, **kept)
             with RECIPE_RUNS.open("a") as lines:
                 lines.write(json.dumps(line) + "\n")
 
@@ -186,7 +188,8 @@ def train_recipe(
     budget = RECIPE_BUDGET | ({"num_epochs": 2} if quick else {})
     config, _ = configuration({**budget, **change}, seed, folder)
     shutil.rmtree(config["trainer_config"]["model_dir"], ignore_errors=True)
-    validation = get_dataset(config, is_validation=True)
+    training = get_dataset(config)
+    validation = training.part(is_validation=True)
     history = history_index(validation.sequences, validation.questions)
     windows, targets = validation.windows, validation.windows.next_movie_tokens
     chooses = np.random.default_rng(0).random(len(validation)) < 0.5  # the same in every run
@@ -212,7 +215,7 @@ def train_recipe(
         "recipe": name, "seed": seed, "epochs_kept": epochs,
         "ndcg10": {by: round(metrics_from_ranks(torch.from_numpy(one)).ndcg, 5)
                    for by, one in kept.items()},
-        "windows": len(get_dataset(config)), "users": len(validation),
+        "windows": len(training), "users": len(validation),
         "train_seconds": round(result.history["seconds"].sum(), 1), "machine": machine(),
         "torch": torch.__version__, "date": datetime.date.today().isoformat(),
         "change": {**budget, **change},
