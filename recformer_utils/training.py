@@ -162,7 +162,7 @@ class Task:
     """What the loop needs to know of a model and its data."""
 
     model: nn.Module  # on the device where it is trained
-    batches: Callable[[int], Iterable[Any]]  # of an epoch (from 1), shuffled, always the same
+    batches: Callable[[int], Iterable[Any]]  # of an epoch (from 1), in its own order
     steps_per_epoch: int  # how many batches there are
     step: Callable[[nn.Module, Any, torch.optim.Optimizer, bool], torch.Tensor]
     # one step with model (compiled or not), batch, optimizer, bfloat16; the loss before it, float ()

@@ -23,7 +23,6 @@ NOT_CLAIMS = re.compile(  # code and links, headings, references, the numbers of
 BAR = "published: the table of section 1 names the repository of each figure"
 SOURCES = {  # what no output holds, and where it comes from
     "01": {"78": "the expression beside it, on MovieLens-1M"},
-    "04": {"0.058": "0.1 divided by the square root of 3, in the same sentence"},
     "05": {"6,000": "a thousand times the gradient printed above"},
     "08": {
         ".8245": "Kang and McAuley (2018), table of results",
