@@ -51,7 +51,7 @@ class SequenceBatch(NamedTuple):
 
 
 def gap_buckets(seconds: torch.Tensor) -> torch.Tensor:
-    """Logarithmic buckets of times, int64, each half as wide again as the one before."""
+    """Logarithmic buckets of times, int64, each about 1.65 times the width of the last."""
     return (2 * seconds.clamp(min=0).float().log1p()).long().clamp(max=GAP_BUCKETS - 1)
 
 
