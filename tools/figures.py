@@ -217,7 +217,7 @@ def model_graph() -> plt.Figure:
     axis.text(
         3.6, 16.5, "4 heads:\nmask,\nsoftmax", va="center", ha="left", fontsize=9.5, color=INK
     )
-    axis.text(8.6, 16.5, "4 × (5 × 8)", ha="right", va="center", fontsize=10, color=GREY)
+    axis.text(8.6, 16.5, "4 × (5 × 5)", ha="right", va="center", fontsize=10, color=GREY)
     spine = (
         (24.7, 23.82),
         (22.98, 22.46),
