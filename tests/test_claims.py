@@ -23,6 +23,7 @@ NOT_CLAIMS = re.compile(  # code and links, headings, references, the numbers of
 BAR = "published: the table of section 1 names the repository of each figure"
 SOURCES = {  # what no output holds, and where it comes from
     "01": {"78": "the expression beside it, on MovieLens-1M"},
+    "03": {"5.6": "a version of Perl"},
     "05": {"6,000": "a thousand times the gradient printed above"},
     "08": {
         ".8245": "Kang and McAuley (2018), table of results",
