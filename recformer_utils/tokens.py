@@ -52,11 +52,9 @@ class MovieLensMetadata:
     @classmethod
     def from_frames(cls, users: pd.DataFrame, movies: pd.DataFrame) -> "MovieLensMetadata":
         """Builds the vocabulary from every user and every *listed* movie, rated or not."""
-        movie_ids: list[int | str] = [*sorted(movies["movie_id"].tolist()), START, END]
+        movie_ids: list[int | str] = [*sorted(set(movies["movie_id"])), START, END]
         return cls(
-            user_id_tokens={
-                id: token for token, id in enumerate(sorted(users["user_id"].tolist()))
-            },
+            user_id_tokens={id: token for token, id in enumerate(sorted(set(users["user_id"])))},
             movie_id_tokens={id: token for token, id in enumerate(movie_ids)},
         )
 
@@ -107,8 +105,9 @@ class MovieLensMetadata:
         """Maps movie tokens back to ids; the start and the end token become None."""
         ids = [*self.movie_ids.tolist(), None, None]
         tokens = np.asarray(tokens).ravel()
-        for token in tokens[(tokens < 0) | (tokens >= self.vocab_size)]:
-            raise UnknownIdError(f"movie token {token} is not one of 0 to {self.vocab_size - 1}")
+        wrong = tokens[(tokens < 0) | (tokens >= self.vocab_size)]
+        if len(wrong):
+            raise UnknownIdError(f"movie token {wrong[0]} is not one of 0 to {self.vocab_size - 1}")
         return [ids[token] for token in tokens]
 
 
