@@ -54,7 +54,7 @@ from tools.common import REPOSITORY, machine, write_json
 
 BUILD = REPOSITORY / "build"
 POSITIONS, WIDTH, NEGATIVES = 1_024, 64, 256  # of one step of a loss
-LARGEST_FULL = 300_000  # a million would need 12 GB for the logits, their softmax and its gradient
+LARGEST_FULL = 300_000  # a million would need 12 GB for three matrices of that many columns
 STEP_POSITIONS = 8_000  # of a training step, whatever the length of its histories
 QUERIES, TOP, BATCH = 1_000, 10, 50  # of the search
 ENOUGH = 0.95  # the recall at which indices are compared
