@@ -24,8 +24,8 @@ class FullCrossEntropy(torch.autograd.Function):
         device, factor = hidden.device.type, weight
         if torch.is_autocast_enabled(device):
             factor = weight.to(torch.get_autocast_dtype(device))
-        # Each part passes over all weights. With as many rows as these are wide that is paid for,
-        # and the logits take no more memory than the weights, however large the catalogue.
+        # At least `width` rows a part, or reading the weights costs more than the product. So
+        # the logits take no more memory than the weights, however large the catalogue.
         rows = max(weight.shape[1], CHUNK_BYTES.get(device, 4 << 20) // (4 * len(weight)))
         total, weight_gradient = hidden.new_zeros((), dtype=torch.float), torch.zeros_like(weight)
         hidden_gradient = torch.empty_like(hidden, dtype=weight.dtype)

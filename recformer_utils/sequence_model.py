@@ -20,7 +20,7 @@ from recformer_utils.transformer import MLP, CausalMultiHeadAttention, Transform
 
 NO_TARGET = -100  # what PyTorch's cross-entropy leaves out
 GAP_BUCKETS = 40  # floor(2 ln(1 + seconds)): the last one holds all gaps of nine years and more
-SLOWEST_TURN = 1e-3  # radians per place of the slowest pair in rotary positions
+SLOWEST_TURN = 1e-3  # radians per place; the slowest pairs of rotary positions come near this
 SECONDS_APART = 60  # taken between movies that are named without times
 
 
