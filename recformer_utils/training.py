@@ -102,15 +102,15 @@ def validation_step(
 
 
 def validation_metrics(
-    step: Callable[[Sequences, Questions], tuple[torch.Tensor, torch.Tensor]],
+    ask: Callable[[Sequences, Questions], tuple[torch.Tensor, torch.Tensor]],
     sequences: Sequences,
     questions: Questions,
 ) -> dict[str, float]:
-    """Mean loss and ranking of all questions, each scored once by ``step``: loss and logits."""
+    """Mean loss and ranking of all questions, each scored once by ``ask``: loss and logits."""
     losses = []
 
     def score(sequences: Sequences, asked: Questions) -> torch.Tensor:
-        loss, logits = step(sequences, asked)
+        loss, logits = ask(sequences, asked)
         losses.append(loss.item() * len(asked.targets))
         return logits.float().cpu()
 
