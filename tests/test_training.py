@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from recformer_utils import training
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
-from recformer_utils.runs import precision, record
+from recformer_utils.runs import precision, record, save_atomically
 from recformer_utils.runs.record import git_state
 from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, train_sequence_model
 from recformer_utils.sequences import leave_one_out, order_by_time
@@ -345,7 +346,6 @@ def test_weights_that_the_last_step_of_an_epoch_broke_are_not_stored(config, tmp
     folder = tmp_path / "wild"
     config = elsewhere(config, folder, num_epochs=1)
     run_model_training(config)
-    kept = {name: (folder / name).read_bytes() for name in ("model.pth", "checkpoint.pth")}
     config["trainer_config"] |= {"num_epochs": 2, "batch_size": 100_000, "resume": False}
     seen = []
 
@@ -363,7 +363,58 @@ def test_weights_that_the_last_step_of_an_epoch_broke_are_not_stored(config, tmp
     with pytest.raises(FloatingPointError, match=r"step 1 of epoch 1 left .* not finite"):
         run_model_training(config, penalty=lambda logits, tokens: Breaks.apply(logits))
     assert len(seen) == 1
-    assert {name: (folder / name).read_bytes() for name in kept} == kept
+    assert not list(folder.glob("*.pth"))  # nor those of the run before: this one starts again
+
+
+@pytest.mark.parametrize("fresh", ["seed", "data", "nothing"])
+def test_a_run_started_afresh_and_killed_never_goes_on_with_the_old_one(config, tmp_path, fresh):
+    """What was killed before its first checkpoint starts again, as the run that was asked for."""
+    mine = tmp_path / "mine"
+    run_model_training(elsewhere(config, mine))
+    if fresh == "data":
+        ratings = tmp_path / "data/ratings.dat"
+        ratings.write_text("\n".join(ratings.read_text().splitlines()[:-30]) + "\n")
+    asked = {"seed": 5} if fresh == "seed" else {}
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_model_training(elsewhere(config, mine, resume=False, **asked), penalty=kill)
+    assert not list(mine.glob("*.pth"))
+    found = run_model_training(elsewhere(config, mine, **asked))
+    alone = run_model_training(elsewhere(config, tmp_path / "alone", **asked))
+    columns = ["train_loss", "validation_loss"]
+    assert found.history[columns].equals(alone.history[columns])
+    assert (mine / "model.pth").read_bytes() == (tmp_path / "alone/model.pth").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(100)),
+        lambda state: state["optimizer"]["state"][0].update(exp_avg_sq=torch.full((), 1.0)),
+        lambda state: state["optimizer"]["state"][0].pop("step"),
+        lambda state: state["optimizer"]["param_groups"][0].update(betas=(0.9, "0.999")),
+        lambda state: state["model"].popitem(),
+        lambda state: state["model"]["user_embedding.weight"].fill_(torch.inf),
+        lambda state: state["scheduler"].update(last_epoch="3"),
+        lambda state: state["scheduler"].update(optimizer=None),
+        lambda state: state.update(history=[1, 2, 3]),
+        lambda state: state.update(history=[{}, {}, {}]),
+        lambda state: state["history"].reverse(),
+        lambda state: state["history"][0].update(train_loss=torch.nan),
+    ],
+)
+def test_a_checkpoint_is_checked_before_anything_of_it_is_loaded(config, broken):
+    run_model_training(config)
+    folder = Path(config["trainer_config"]["model_dir"])
+    state = load_checkpoint(folder / "checkpoint.pth")
+    broken(state)
+    save_atomically(state, folder / "checkpoint.pth")
+    config["trainer_config"]["num_epochs"] = 4
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pth: does not fit this run"):
+        run_model_training(config)
 
 
 def test_a_run_records_what_it_was_made_of(config, tmp_path):

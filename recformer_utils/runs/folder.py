@@ -15,8 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recformer_utils.runs.checkpoints import (
     CheckpointError,
+    difference,
     first_lines,
     load_checkpoint,
+    load_optimizer_state,
     save_atomically,
 )
 from recformer_utils.runs.config import TrainerConfig
@@ -73,6 +75,9 @@ class RunFolder:
             if self.trainer.resume and self.checkpoint.exists():
                 self._resume()
                 print(f"resuming after epoch {len(self.history)} (resume: false starts again)")
+            else:  # what an earlier run left here must not pass for this one's, even after a kill
+                self.checkpoint.unlink(missing_ok=True)
+                self.model_file.unlink(missing_ok=True)
             write_record(self.folder / "run.json", len(self.history), record)
             curves = self.trainer.tensorboard_dir
             with naming_path(Path(curves)):
@@ -125,9 +130,7 @@ class RunFolder:
             there = state["config"]
             changed = [key for key, value in self.identity.items() if there.get(key) != value]
             if not changed:
-                for name, part in self.parts.items():
-                    part.load_state_dict(state[name])
-                self.history = list(state["history"])
+                self._take(state)
         except Exception as error:  # whatever a file that is no checkpoint of a run makes raise
             raise CheckpointError(
                 f"{path}: does not fit this run ({first_lines(error)})"
@@ -139,6 +142,25 @@ class RunFolder:
                 f"here {[self.identity[key] for key in changed]}). "
                 f"Choose another model_dir, or set trainer_config.resume to false to start again"
             )
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Fills the parts once all of the state is known to fit; else ValueError and the like."""
+        model, optimizer, scheduler = self.parts.values()
+        row = {"epoch": 0, "seconds": 0.0} | dict.fromkeys(CURVES, 0.0)
+        history = [row | {"epoch": number + 1} for number in range(len(state["history"]))]
+        problem = (
+            difference(state["model"], dict(model.state_dict()), "model")
+            or difference(state["scheduler"], scheduler.state_dict(), "scheduler")
+            or difference(state["history"], history, "history")
+        )
+        if problem or [row["epoch"] for row in state["history"]] != [
+            row["epoch"] for row in history
+        ]:
+            raise ValueError(problem or "its epochs are not 1, 2, 3, ...")
+        load_optimizer_state(optimizer, state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        model.load_state_dict(state["model"])
+        self.history = state["history"]
 
     def mean_loss(
         self, losses: torch.Tensor, epoch: int, batches: Callable[[int], Iterable[Any]]
