@@ -103,9 +103,9 @@ def tiny_model(config):
         (
             "batch_size",
             "batchsize",
-            "unknown key trainer_config.batchsize.*trainer_config.batch_size",
+            "line 6: trainer_config.batchsize: unknown key.*trainer_config.batch_size",
         ),
-        ("num_heads", "heads", "unknown key movie_transformer_config.heads.*num_heads"),
+        ("num_heads", "heads", "movie_transformer_config.heads: unknown key.*num_heads"),
         ("  batch_size: 64\n", "", "trainer_config.batch_size is missing"),
         ("  data_dir:", "  # data_dir:", "trainer_config.data_dir is missing"),
         (
@@ -120,12 +120,31 @@ def tiny_model(config):
             "schedule: linear",
             "trainer_config.schedule must be 'exponential' or 'cosine' or 'one-cycle', found 'linear'",
         ),
+        ("batch_size: 64", "batch_size: 0", r"line 6: trainer_config.batch_size must be in \[1,"),
+        ("batch_size: 64", "batch_size: -1", "found -1"),
+        ("batch_size: 64", "batch_size: yes", "batch_size must be in .*, found True"),
+        ("batch_size: 64", "batch_size: 64\n  batch_size: 32", "line 7: .*again, as in line 6"),
+        ("batch_size: 64", "batch_size: &a 64", "line 6: anchors and aliases"),
+        ("batch_size: 64", "<<: {batch_size: 64}", "line 6: trainer_config.<< is not read"),
+        ("num_epochs: 3", "num_epochs: -1", "num_epochs must be in"),
+        ("num_epochs: 3", "num_epochs: 3\n  patience: 0", "patience must be in"),
+        ("num_epochs: 3", "num_epochs: 3\n  warmup_fraction: .nan", "found nan"),
+        ("num_epochs: 3", "num_epochs: 3\n  warmup_fraction: 1.5", "warmup_fraction must be in"),
+        ("num_epochs: 3", "num_epochs: 3\n  max_gradient_norm: -1", r"norm must be in \(0"),
+        ("num_epochs: 3", "num_epochs: 3\n  weight_decay: -1", "weight_decay must be in"),
+        ("num_epochs: 3", "num_epochs: 3\n  validation_fraction: 0.0", r"must be in \(0, 1\)"),
+        ("num_epochs: 3", "num_epochs: 3\n  seed: 9223372036854775808", "seed must be in"),
+        ("decay: 0.9", "decay: -1", "learning_rate_decay must be in"),
+        ("device: cpu", "device: banana", "device cannot be 'banana'"),
+        ("hidden_sizes: [8]", "hidden_sizes: [0]", "hidden_sizes must be in"),
+        ("dimension: 8", "dimension: 0", "embedding_dimension must be in"),
+        ("model_dir: /", "model_dir: ~/", "model_dir cannot be '~/"),
     ],
 )
 def test_a_bad_configuration_is_refused_by_file_and_key(config, tmp_path, old, new, message):
     path = tmp_path / "bad.yaml"
     path.write_text((tmp_path / "config.yaml").read_text().replace(old, new))
-    with pytest.raises(ConfigError, match=rf"bad\.yaml: .*{message}"):
+    with pytest.raises(ConfigError, match=rf"bad\.yaml.*{message}"):
         load_config(path)
 
 

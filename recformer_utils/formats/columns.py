@@ -134,9 +134,14 @@ def _in_words(allowed: Allowed) -> str:
     return f"one of {', '.join(map(str, allowed))}"
 
 
-def quoted(text: str) -> str:
-    """The text in quotes, shortened to sixty characters."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+def quoted(text: str, longest: int = 60) -> str:
+    """The text in quotes, shortened to so many characters."""
+    return repr(text if len(text) <= longest else f"{text[: longest - 3]}...")
+
+
+def undecodable_line(raw: bytes, error: UnicodeDecodeError) -> int:
+    """The number, from 1, of the line in which decoding stopped."""
+    return raw.count(b"\n", 0, error.start) + 1
 
 
 def require_known(

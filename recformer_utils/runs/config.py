@@ -3,15 +3,42 @@
 import dataclasses
 import re
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import dacite
+import pandas as pd
 import yaml
 
 SplitName = Literal["time", "leave-one-out", "random"]
+
+
+RANGES = (  # of numbers: a round bracket stands beside a value that is not allowed itself
+    dict.fromkeys(
+        ("batch_size", "num_epochs", "patience", "context_window_size", "embedding_dimension",
+         "num_layers", "num_heads", "user_embedding_dimension", "interaction_mlp_hidden_sizes"),
+        pd.Interval(1, 10**9, closed="both"),
+    )
+    | dict.fromkeys(
+        ("adam_beta2", "dropout_embeddings", "dropout_attention", "dropout_residual"),
+        pd.Interval(0, 1, closed="left"),
+    )
+    | dict.fromkeys(
+        ("warmup_fraction", "weight_decay", "learning_rate_decay"), pd.Interval(0, 1, closed="both")
+    )
+    | dict.fromkeys(("layer_norm_epsilon",), pd.Interval(0, 1, closed="right"))
+    | dict.fromkeys(("validation_fraction",), pd.Interval(0, 1, closed="neither"))
+    | dict.fromkeys(("starting_learning_rate",), pd.Interval(0, 10**9, closed="both"))
+    | dict.fromkeys(("max_gradient_norm",), pd.Interval(0, 10**9, closed="right"))
+    | dict.fromkeys(("seed",), pd.Interval(0, 2**31, closed="both"))
+)  # fmt: skip
+WORDS = {"device": r"auto|cpu|mps|cuda(:\d+)?"} | dict.fromkeys(
+    ("data_dir", "model_dir", "tensorboard_dir"),
+    r"[^~\0].*",  # a ~ would become a folder's name
+)
 
 
 class ConfigError(ValueError):
@@ -72,20 +99,45 @@ class RunConfig:
 
 def load_config(config_file: str | Path) -> dict[str, Any]:
     """Reads a YAML configuration and checks it; a plain dict, so that a notebook can change it."""
-    raw = Path(config_file).read_bytes()
+    raw, lines = Path(config_file).read_bytes(), {}
     try:
-        config = yaml.safe_load(raw.decode())
+        text = raw.decode()
+        for event in yaml.parse(text, yaml.SafeLoader):  # they may stand for billions of values
+            if getattr(event, "anchor", None):
+                place = f"{config_file}, line {event.start_mark.line + 1}"
+                raise ConfigError(f"{place}: anchors and aliases are not read: write the value out")
+        _note_lines(yaml.compose(text, yaml.SafeLoader), str(config_file), lines)
+        config = yaml.safe_load(text)
+    except ConfigError:
+        raise
     except Exception as error:  # PyYAML also raises what its readers of dates and numbers raise
         raise ConfigError(f"{config_file}: not readable as YAML: {str(error)[:500]}") from error
-    parse_config(config, source=str(config_file))
+    parse_config(config, str(config_file), lines)
     return config
 
 
-def parse_config(config: dict[str, Any], source: str = "configuration") -> RunConfig:
-    """Turns a nested dict into a RunConfig; raises ConfigError naming source and key."""
+def _note_lines(node: yaml.Node | None, source: str, lines: dict[str, int], prefix: str = ""):
+    """Notes the line of every key; a key that is there twice, or merges (<<), is refused."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name, line = f"{prefix}{key.value}", key.start_mark.line + 1
+        if name in lines or key.tag == "tag:yaml.org,2002:merge":
+            words = f"again, as in line {lines[name]}" if name in lines else "is not read"
+            raise ConfigError(f"{source}, line {line}: {name[:80]} {words}")
+        lines[name] = line
+        _note_lines(value, source, lines, f"{name}.")
+
+
+def parse_config(
+    config: dict[str, Any], source: str = "configuration", lines: dict[str, int] | None = None
+) -> RunConfig:
+    """Turns a nested dict into a RunConfig; raises ConfigError naming source, line and key."""
     if not isinstance(config, dict):
         raise ConfigError(f"{source}: expected keys and values, found {type(config).__name__}")
-    _check_keys(config, RunConfig, source, "")
+
+    def at(key: str) -> str:
+        return f"{source}, line {lines[key]}: {key}" if key in (lines or {}) else f"{source}: {key}"
+
+    _check_keys(config, RunConfig, at, "")
     # Whole numbers are fine where a float is wanted (`learning_rate: 1`); True is not.
     hooks = {float: lambda value: float(value) if type(value) is int else value}
     try:
@@ -93,7 +145,7 @@ def parse_config(config: dict[str, Any], source: str = "configuration") -> RunCo
     except dacite.WrongTypeError as error:
         # A few bytes of YAML can stand for a list of billions, so its text is cut short.
         raise ConfigError(
-            f"{source}: {error.field_path} must be {_type_name(error.field_type)}, "
+            f"{at(error.field_path)} must be {_type_name(error.field_type)}, "
             f"found {reprlib.repr(error.value)} ({type(error.value).__name__})"
             f"{_as_yaml_wants_it(error.value)}"
         ) from error
@@ -118,15 +170,21 @@ def _type_name(expected: Any) -> str:
     return " or ".join(choices) or getattr(expected, "__name__", str(expected))
 
 
-def _check_keys(config: dict[str, Any], into: type, source: str, prefix: str) -> None:
-    """Refuses keys that the dataclass does not have, nested dataclasses included."""
+def _check_keys(config: dict[str, Any], into: type, at: Callable[[str], str], prefix: str) -> None:
+    """Refuses keys that the dataclass does not have and values out of range, nested ones included."""
     fields = {f.name: f.type for f in dataclasses.fields(into)}
     for key, value in config.items():
         if key not in fields:
             name = str(key)[:80]
             nearest = get_close_matches(name, fields, n=1, cutoff=0)[0]
             raise ConfigError(
-                f"{source}: unknown key {prefix}{name}; the nearest known key is {prefix}{nearest}"
+                f"{at(prefix + name)}: unknown key; the nearest known key is {prefix}{nearest}"
             )
         if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
-            _check_keys(value, fields[key], source, f"{prefix}{key}.")
+            _check_keys(value, fields[key], at, f"{prefix}{key}.")
+        for one in value if isinstance(value, list) else [value]:
+            allowed = RANGES.get(key)
+            if allowed and isinstance(one, int | float) and (one is True or one not in allowed):
+                raise ConfigError(f"{at(prefix + key)} must be in {allowed}, found {one}")
+            if isinstance(one, str) and not re.fullmatch(WORDS.get(key, ".*"), one, re.DOTALL):
+                raise ConfigError(f"{at(prefix + key)} cannot be {one[:80]!r}")

@@ -41,8 +41,9 @@ def choose_device(name: str = "auto") -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next((device for device, there in available.items() if there), "cpu")
-    if not available.get(torch.device(name).type, True):
-        raise ValueError(f"device {name!r} was asked for, but PyTorch finds none here: use 'auto'")
+    there = ["cpu", *(device for device, found in available.items() if found)]
+    if name.partition(":")[0] not in there:
+        raise ValueError(f"device {name!r} is not here; there is {' and '.join(there)}")
     return torch.device(name)
 
 
