@@ -66,14 +66,22 @@ def test_a_link_in_the_folder_is_removed_and_not_followed(tmp_path):
     assert (tmp_path / "kept/file").read_text() == "mine"
 
 
+def test_what_a_link_leads_to_is_not_emptied(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("mine")
+    (tmp_path / "work").symlink_to(tmp_path / "kept")
+    assert own_folder(tmp_path / "work") == tmp_path / "work-2"
+    assert (tmp_path / "kept/file").read_text() == "mine"
+
+
 def test_unfinished_files_are_cleared_by_the_next_who_works_there(tmp_path):
-    (tmp_path / ".model.pth.abc.part").write_text("half")
+    (tmp_path / ".model.pth.abc.recformer.part").write_text("half")
     (tmp_path / "more").mkdir()
-    (tmp_path / "more/.file.x.part").write_text("half")
-    (tmp_path / "notes.part").write_text("the reader's own")
+    (tmp_path / "more/.file.x.recformer.part").write_text("half")
+    (tmp_path / ".thesis.docx.part").write_text("the reader's own")
     with exclusive(tmp_path, "a test", tmp_path / "more"):
         left = sorted(path.name for path in tmp_path.rglob("*"))
-        assert left == [".lock", "more", "notes.part"]
+        assert left == [".lock", ".thesis.docx.part", "more"]
         with (
             pytest.raises(InUseError, match="a test is already running in this folder"),
             exclusive(tmp_path, "a test"),

@@ -24,6 +24,7 @@ LARGEST_PIXELS = 40_000_000  # no poster is larger; a picture that claims to be 
 SMALLEST_SIDE = 16  # less is the one-pixel picture that some servers send for "not found"
 LARGEST_BYTES = 140_000  # of one picture: as text (base64) it stays below 200 KiB
 WIDTH, GAP, FRAME, POSTER_WIDTH = 1240, 22, 7, 186
+MOST_ROWS = 40  # of one picture: what has more is divided before it is drawn
 
 Marks = int | Sequence[int] | Callable[[int, int], bool] | None
 
@@ -69,12 +70,15 @@ def find_poster(movie_id: int, folder: Path | None = POSTER_FOLDER) -> Image.Ima
     Raises:
         UnusablePosterError: it is truncated, of another kind, far too large or small.
     """
-    files = [Path(folder, f"{movie_id}{suffix}") for suffix in FORMATS] if folder else []
+    suffixes = [suffix for each in FORMATS for suffix in (each, each.upper())]
+    files = [Path(folder, f"{movie_id}{suffix}") for suffix in suffixes] if folder else []
     path = next(filter(lexists, files), None)  # a link to nowhere is there too, and worth a word
     if path is None:
         return None
-    wanted = FORMATS[path.suffix]
+    wanted = FORMATS[path.suffix.lower()]
     try:
+        if not path.is_file():  # a pipe or a device could keep its reader waiting for ever
+            raise ValueError("not a file")
         with warnings.catch_warnings():
             # Pillow only warns about the smaller bombs, where a reader cannot tell which file.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -82,7 +86,10 @@ def find_poster(movie_id: int, folder: Path | None = POSTER_FOLDER) -> Image.Ima
                 width, height = image.size
                 if min(width, height) < SMALLEST_SIDE or width * height > LARGEST_PIXELS:
                     raise ValueError(f"{width} x {height} pixels")
-                picture = ImageOps.exif_transpose(image).convert("RGBA")
+                picture = ImageOps.exif_transpose(image)
+                if picture.mode.startswith("I"):  # 16 bits, which `convert` would cut off
+                    picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
+                picture = picture.convert("RGBA")
     except MemoryError:
         raise
     except Exception as error:  # decoders fed with garbage raise nearly anything
@@ -219,9 +226,10 @@ def _parts(rows: list[Row], pictures: dict[int, Picture]) -> Iterator[tuple[list
     """Rows with their encoded picture; in halves where that would have too many bytes."""
     shown = [pictures.get(place.movie_id) for row in rows for place in row.places]
     photographs = any(picture is not None and picture.own is not None for picture in shown)
-    canvas = compose(rows, pictures)
-    mime, data = encode(canvas, photographs)
-    if len(data) > LARGEST_BYTES and len(rows) > 1:
+    if few := len(rows) <= MOST_ROWS:
+        canvas = compose(rows, pictures)
+        mime, data = encode(canvas, photographs)
+    if not few or (len(data) > LARGEST_BYTES and len(rows) > 1):
         yield from _parts(rows[: len(rows) // 2], pictures)
         yield from _parts(rows[len(rows) // 2 :], pictures)
         return

@@ -128,6 +128,7 @@ def _paint(image: Image.Image, shapes: list[tuple]) -> None:
 
 def fit_text(text: str, width: float, height: float) -> tuple[float, list[str]]:
     """The largest font size, and the lines, with which a text fits into a box (pixels), or is cut."""
+    text = one_line(text)
     for font in (load_font(share * UNIT) for share in SIZES):
         lines, room = wrap(text, font, width), int(height / (font.size * LEADING))
         if len(lines) <= room and all(font.getlength(line) <= width for line in lines):
@@ -149,10 +150,17 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     return lines
 
 
+def one_line(text: str) -> str:
+    """The text without line ends and other control characters, and no longer than any place."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text[:500])
+
+
 def cut(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
+    """The text on one line, or as much of it as fits with an ellipsis."""
+    text = one_line(text)
     while text and font.getlength(text) > width:
-        text = text.rstrip("…")[:-1].rstrip() + "…"
+        text = text.rstrip("…")[:-1].rstrip()
+        text = f"{text}…" if text else ""
     return text
 
 

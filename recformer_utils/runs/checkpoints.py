@@ -40,6 +40,8 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}: train first (notebook 06)")
+    if not path.is_file():  # a pipe or a device could keep its reader waiting for ever
+        raise CheckpointError(f"{path}: not a file")
     try:
         _check_archive(path)
         return torch.load(path, map_location=map_location, weights_only=True)

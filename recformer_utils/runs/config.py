@@ -99,7 +99,10 @@ class RunConfig:
 
 def load_config(config_file: str | Path) -> dict[str, Any]:
     """Reads a YAML configuration and checks it; a plain dict, so that a notebook can change it."""
-    raw, lines = Path(config_file).read_bytes(), {}
+    path, lines = Path(config_file), {}
+    if path.exists() and not path.is_file():  # a pipe could keep its reader waiting for ever
+        raise ConfigError(f"{path}: not a file")
+    raw = path.read_bytes()
     try:
         text = raw.decode()
         for event in yaml.parse(text, yaml.SafeLoader):  # they may stand for billions of values

@@ -82,12 +82,16 @@ class RunFolder:
             curves = self.trainer.tensorboard_dir
             with naming_path(Path(curves)):
                 self.writer = SummaryWriter(curves, purge_step=len(self.history) + 1, flush_secs=10)
-            stack.callback(self.writer.close)
+            stack.callback(self._close_curves)
             self.open = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self.open.close()
+
+    def _close_curves(self) -> None:
+        with naming_path(Path(self.trainer.tensorboard_dir)):  # it writes what is left
+            self.writer.close()
 
     @property
     def best_epoch(self) -> int:

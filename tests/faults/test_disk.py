@@ -56,7 +56,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(small_disk, config_for, tmp_pa
     assert "could not be written (No space left on device)" in said
     assert str(folder) in said
     assert {path: path.read_bytes() for path in before} == before
-    assert not list(folder.glob(".*.part"))
+    assert not list(folder.glob(".*.recformer.part"))
     ballast.unlink()
     ended = train(config_for(folder), tmp_path)
     assert ended.code == 0, ended.output
