@@ -14,7 +14,7 @@ from IPython.display import display
 from PIL import Image, ImageDraw, ImageOps
 
 from recformer_utils import ROOT
-from recformer_utils.posters.cards import cut, load_font, split_title, title_card
+from recformer_utils.posters.cards import cut, load_font, one_line, split_title, title_card
 
 POSTER_FOLDER = ROOT / "data/posters"
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
@@ -216,6 +216,7 @@ def _draw_place(canvas: Image.Image, place: Place, picture: Picture | None, box:
 
 def _write(canvas, at, text: str, size: int, color: str, room: float, anchor="mt", bold=False):
     """A line of text, in a smaller font where it would not fit, cut where it still does not."""
+    text = one_line(text)
     while size > 10 and load_font(size, bold).getlength(text) > room:
         size -= 1
     font = load_font(size, bold)
