@@ -1,5 +1,6 @@
 """The sequence model: a target at every position, long histories, output tied to the embeddings."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -254,10 +255,7 @@ def sequence_task(
     model: SequenceModel, sequences: Sequences, split: Split, trainer: TrainerConfig,
     loss=next_movie_loss, cut=training_batches, settings: dict[str, Any] | None = None,
 ) -> Task:  # fmt: skip
-    """What the training loop needs of a sequence model on its device; the test is not read.
-
-    ``loss`` takes model and batch, ``cut`` makes batches; a run with other ``settings`` is refused.
-    """
+    """What the training loop needs; the test is not read, other data or ``settings`` are refused."""
     device = next(model.parameters()).device
     length = model.config.transformer.context_window_size
 
@@ -277,9 +275,11 @@ def sequence_task(
     def validate(model):
         return validation_metrics(ask, sequences, split.validation)
 
+    data = np.concatenate([sequences.movie_tokens, sequences.timestamps, split.train_lengths])
+    shape = {"model": repr(model.config), "data": hashlib.sha256(data).hexdigest()}
     return Task(
         model=model, batches=batches, steps_per_epoch=len(batches(1)), step=step,
-        validate=validate, shape={"model": repr(model.config), **(settings or {})},
+        validate=validate, shape=shape | (settings or {}),
     )  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 from recformer_utils.runs.files import (
     InUseError,
@@ -89,6 +91,21 @@ def test_unfinished_files_are_cleared_by_the_next_who_works_there(tmp_path):
             pass
     with exclusive(tmp_path, "a test"):
         pass
+
+
+def test_a_folder_that_is_removed_just_then_is_made_again(tmp_path, monkeypatch):
+    """As when another download has just ended and cleared its folder away."""
+    acquire, removed = FileLock.acquire, []
+
+    def late(lock, *arguments, **options):
+        if not removed:
+            removed.append(shutil.rmtree(tmp_path / "work"))
+        return acquire(lock, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with exclusive(tmp_path / "work", "a test"):
+        assert (tmp_path / "work").is_dir()
+    assert removed
 
 
 def test_an_interrupt_while_writing_leaves_nothing(tmp_path):

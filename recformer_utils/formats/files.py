@@ -30,6 +30,7 @@ from recformer_utils.formats.columns import (
     require_file,
     require_known,
     require_unique,
+    undecodable_line,
     unknown_users,
 )
 
@@ -39,7 +40,10 @@ BY_HAND = (
     "to data/ml-1m, or set RECFORMER_DATA to a folder with users.dat, movies.dat and ratings.dat."
 )
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
+}  # fmt: skip
 CSV_FILES = ("movies.csv", "ratings.csv")
 MOVIE_HEADER = ["movieId", "title", "genres"]
 RATING_HEADER = ["userId", "movieId", "rating", "timestamp"]
@@ -150,19 +154,18 @@ def read_movielens_csv(
 
 def read_movies_csv(path: str | Path) -> pd.DataFrame:
     """Read `movies.csv`; a malformed line or a repeated movie raises MovieLensFormatError."""
-    with require_file(path, "a CSV file of MovieLens").open("rb") as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        lines = csv.reader(text, strict=True)
-        try:
-            _check_header(path, next(lines, MOVIE_HEADER), MOVIE_HEADER)
-            numbered = ((lines.line_num, row) for row in lines)
-            movies = read_lines(path, numbered, MOVIE_COLUMNS, ",", MOVIE_HEADER)
-        except UnicodeDecodeError as error:
-            found = f"the byte {error.object[error.start]:02x}"
-            raise MovieLensFormatError(path, lines.line_num + 1, found, "UTF-8 text") from error
-        except csv.Error as error:
-            found = f"invalid CSV ({error})"
-            raise MovieLensFormatError(path, lines.line_num, found, "quotes in pairs") from error
+    raw = require_file(path, "a CSV file of MovieLens").read_bytes()
+    try:
+        lines = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
+        _check_header(path, next(lines, MOVIE_HEADER), MOVIE_HEADER)
+        numbered = ((lines.line_num, row) for row in lines)
+        movies = read_lines(path, numbered, MOVIE_COLUMNS, ",", MOVIE_HEADER)
+    except UnicodeDecodeError as error:
+        line, found = undecodable_line(raw, error), f"the byte {raw[error.start]:02x}"
+        raise MovieLensFormatError(path, line, found, "UTF-8 text") from error
+    except csv.Error as error:
+        found = f"invalid CSV ({error})"
+        raise MovieLensFormatError(path, lines.line_num, found, "quotes in pairs") from error
     if movies.empty:
         raise MovieLensFormatError(path, 1, "no movie", f"{','.join(MOVIE_HEADER)}, then movies")
     require_unique(path, movies, ["movie_id"], 2)
