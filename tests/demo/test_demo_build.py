@@ -3,7 +3,10 @@
 import functools
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -87,9 +90,14 @@ def test_build_refuses_a_model_that_was_exported_wrong(demo_tools, tmp_path, mon
         return opset
 
     monkeypatch.setattr(demo_tools, "export", spoiled)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process in (ended.pid, os.getpid()):  # one was killed, the other is at work
+        (tmp_path / f".dist.{process}.left").mkdir()
     with pytest.raises(demo_tools.DemoError, match="not the one that was trained"):
         demo_tools.build(tmp_path / "dist", load_movielens("sample"))
-    assert not list(tmp_path.iterdir()), "nothing half-built is left"
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == [f".dist.{os.getpid()}.left"], "nothing half-built is left but another's work"
 
 
 @pytest.mark.realdata
