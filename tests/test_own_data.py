@@ -279,9 +279,7 @@ def test_names_of_columns_are_unique_and_of_one_level(tmp_path):
         from_interactions(log(), repeats="latest")
     path = tmp_path / "log.csv.gz"
     log().to_csv(path, index=False)
-    assert rows(from_interactions(path)) == rows(from_interactions(log()))
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(InteractionsError, match=r"log\.csv\.gz: cannot be read"):
+    with pytest.raises(InteractionsError, match=r"log\.csv\.gz, line 1: found bytes .* \(packed"):
         from_interactions(path)
     (tmp_path / "log.csv").write_bytes("user,item,timestamp\na,b,1\né,c,2\n".encode("latin-1"))
     with pytest.raises(InteractionsError, match=r"log\.csv, line 3: found bytes"):

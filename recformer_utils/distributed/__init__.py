@@ -1,43 +1,12 @@
-"""Several processes train one model, with PyTorch's own engines.
+"""Several processes train one model: the share of a batch that each of them computes.
 
-`tools/train_distributed.py`: each has a copy and computes a share of every batch, gradients are
-averaged. `tools/train_sharded.py`: the embedding table is cut over the processes (`tools/sharded.py`).
-Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, 2020.
+`tools/processes.py` starts PyTorch's own engines; `tools/train_distributed.py`: each process has a
+copy, gradients are averaged; `tools/train_sharded.py`: the embedding table is cut over them.
 """
 
-import dataclasses
-import os
-
 import torch
-import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, next_movie_loss
-from recformer_utils.training import Task, TrainerConfig, gradient_step
-
-
-def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
-    """Joins the processes that torchrun started; alone without torchrun.
-
-    Returns the number of this process from 0, how many there are, and the device to compute on: the
-    CPU with "gloo", one GPU a process with "nccl".
-    """
-    device = torch.device("cpu")
-    if backend == "nccl":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(device)
-        backend = "cpu:gloo,cuda:nccl"  # what is on the CPU, such as a checkpoint, goes by gloo
-    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    store = dist.HashStore()
-    if "RANK" in os.environ:
-        # torchrun's store outlives a restart, with the addresses of processes that have ended
-        # (PyTorch 2.13: "Connection refused"). With a prefix each start has a store of its own.
-        port, start = int(os.environ["MASTER_PORT"]), os.environ["TORCHELASTIC_RESTART_COUNT"]
-        store = dist.TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
-        store = dist.PrefixStore(f"start-{start}", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
-    return rank, processes, device
+from recformer_utils.sequence_model import NO_TARGET, SequenceBatch
 
 
 def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:
@@ -51,55 +20,3 @@ def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceB
     weight = processes * counts[rows].sum().item() / counts.sum().item()
     rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
     return SequenceBatch(*(tensor[rows] for tensor in batch)), weight
-
-
-class Loss(nn.Module):
-    """The loss as a forward pass: what DistributedDataParallel and fully_shard watch."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: SequenceBatch) -> torch.Tensor:
-        return next_movie_loss(self.model, batch)
-
-
-def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
-    """The same task for one of several processes, between `join` and `fit`.
-
-    ``trainer.batch_size`` stays that of all processes together, and so do losses and metrics.
-
-    Args:
-        task: of `sequence_task`, with this process' share of the validation.
-        trainer: as given to `fit`; ValueError if it asks for torch.compile.
-        num_questions: how many users are in this process' share of the validation.
-    """
-    if trainer.compile:
-        raise ValueError("several processes do not compile: set trainer_config.compile to false")
-    rank, processes = dist.get_rank(), dist.get_world_size()
-    device = next(task.model.parameters()).device
-    devices = [device] if device.type == "cuda" else None
-    parallel = DistributedDataParallel(Loss(task.model), device_ids=devices)
-
-    def batches(epoch: int):
-        whole = task.batches(epoch)
-        torch.manual_seed(torch.initial_seed() + rank)  # other dropout in each process
-        return whole
-
-    def step(_: nn.Module, batch: SequenceBatch, optimizer, mixed: bool) -> torch.Tensor:
-        mine, weight = share_of(batch, rank, processes)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-            loss = weight * parallel(mine.to(device))
-        loss = gradient_step(loss, parallel, optimizer, trainer.max_gradient_norm)
-        dist.all_reduce(loss)
-        return loss / processes
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        means = task.validate(model) if num_questions else {}
-        names = ("validation_loss", "HR@10", "NDCG@10")
-        parts = [num_questions * means.get(name, 0.0) for name in names]
-        sums = torch.tensor([*parts, num_questions], dtype=torch.float64)
-        dist.all_reduce(sums)
-        return dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
-
-    return dataclasses.replace(task, batches=batches, step=step, validate=validate)

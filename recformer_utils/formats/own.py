@@ -1,10 +1,7 @@
 """A table of the reader's own, user, item and time, as the frames of a MovieLens data set."""
 
-import bz2
 import csv
-import gzip
 import io
-import lzma
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,7 +19,6 @@ from recformer_utils.formats.columns import (
 NO_GENRES = "(no genres listed)"  # what MovieLens writes where a movie has none
 LIKED = 5  # the rating of an interaction that has none: to have bought it is to have liked it
 MICROSECONDS = 1_000_000
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 SECONDS = r"-?\d+(\.\d*)?"
 DATE = r"\d{4}-\d\d-\d\d([T ]\d\d(:?\d\d){0,2}([.,]\d+)?)?( ?(Z|[+-]\d\d(:?\d\d)?))?"
 SINCE = "seconds since 1970, or a date like 2026-11-24T18:30Z"
@@ -86,15 +82,12 @@ def _read(table: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, str, Where]:
     if isinstance(table, pd.DataFrame):
         return table, "the frame", lambda row: f"the frame, row {row}"
     path = require_file(table, "a CSV file with a header")
+    raw = path.read_bytes()
     try:
-        with OPENERS.get(path.suffix, open)(path, "rb") as file:
-            raw = file.read()
         text = io.StringIO(raw.decode("utf-8-sig"), newline="")
     except UnicodeDecodeError as error:
         place = f"{path}, line {undecodable_line(raw, error)}"
-        raise InteractionsError(f"{place}: found bytes that are no UTF-8") from error
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
-        raise InteractionsError(f"{path}: cannot be read ({error})") from error
+        raise InteractionsError(f"{place}: found bytes that are no UTF-8 (packed?)") from error
     lines, rows, begin = [], [], 1
     try:
         for row in (reader := csv.reader(text, strict=True)):
