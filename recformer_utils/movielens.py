@@ -117,15 +117,11 @@ def _require_files(folder: Path, advice: str) -> None:
 
 def from_interactions(
     table: str | Path | pd.DataFrame,
-    user: str = "user",
-    item: str = "item",
-    timestamp: str = "timestamp",
-    rating: str | None = None,
+    user: str = "user", item: str = "item", timestamp: str = "timestamp", rating: str | None = None,
     titles: str | Mapping[object, str] | None = None,
     genres: str | Mapping[object, str] | None = None,
-    repeats: Literal["first", "last", "refuse"] = "first",
-    name: str = "own data",
-) -> MovieLens:
+    repeats: Literal["first", "last", "refuse"] = "first", name: str = "own data",
+) -> MovieLens:  # fmt: skip
     """Turn a table of who took what and when into the object that everything else works on.
 
     table: a CSV file with a header (UTF-8, ids read as text) or a frame; a row an interaction.

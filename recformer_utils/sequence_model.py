@@ -22,7 +22,6 @@ from recformer_utils.transformer import MLP, CausalMultiHeadAttention, Transform
 NO_TARGET = -100  # what PyTorch's cross-entropy leaves out
 GAP_BUCKETS = 40  # floor(2 ln(1 + seconds)): the last one holds all gaps of nine years and more
 SLOWEST_TURN = 1e-3  # radians per place of the slowest pair in rotary positions
-SECONDS_APART = 60  # taken between movies that are named without times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +76,6 @@ def make_batch(
         next_timestamps=torch.from_numpy(stamps[following] - stamps[first]),
         gaps=gap_buckets(torch.from_numpy(stamps[index] - stamps[before])),
         targets=torch.from_numpy(np.where(inside & learn, tokens[following], NO_TARGET)).long(),
-    )
-
-
-def batch_without_times(
-    movie_tokens: torch.Tensor, seconds_apart: int = SECONDS_APART
-) -> SequenceBatch:
-    """Histories of which only the movies are known, int (batch, time), the oldest movie first."""
-    seconds = torch.full_like(movie_tokens, seconds_apart)
-    return SequenceBatch(
-        movie_tokens=movie_tokens,
-        lengths=torch.full_like(movie_tokens[:, 0], movie_tokens.shape[1]),
-        timestamps=seconds.cumsum(dim=1) - seconds,
-        next_timestamps=seconds.cumsum(dim=1),
-        gaps=gap_buckets(seconds),
-        targets=torch.full_like(movie_tokens, NO_TARGET),
     )
 
 

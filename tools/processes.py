@@ -11,8 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recformer_utils.distributed import share_of
-from recformer_utils.sequence_model import SequenceBatch, next_movie_loss
+from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, next_movie_loss
 from recformer_utils.training import Task, TrainerConfig, gradient_step
 
 
@@ -89,3 +88,16 @@ def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
         return dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
 
     return dataclasses.replace(task, batches=batches, step=step, validate=validate)
+
+
+def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:
+    """Every `processes`-th row of a batch, starting at `rank`, and the weight of its mean loss.
+
+    With the weight, own positions with a target * processes / those of all, the average over the
+    processes is the mean over all positions. A process without a row gets one with weight 0.
+    """
+    rows = torch.arange(len(batch.lengths))[rank::processes]
+    counts = (batch.targets != NO_TARGET).sum(dim=1)  # (batch,)
+    weight = processes * counts[rows].sum().item() / counts.sum().item()
+    rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
+    return SequenceBatch(*(tensor[rows] for tensor in batch)), weight

@@ -22,6 +22,7 @@ MICROSECONDS = 1_000_000
 SECONDS = r"-?\d+(\.\d*)?"
 DATE = r"\d{4}-\d\d-\d\d([T ]\d\d(:?\d\d){0,2}([.,]\d+)?)?( ?(Z|[+-]\d\d(:?\d\d)?))?"
 SINCE = "seconds since 1970, or a date like 2026-11-24T18:30Z"
+Texts = str | Mapping[object, str] | None  # a column's name, or texts by id
 Where = Callable[[int], str]  # a row's number, from 0 -> the words for its place
 
 
@@ -30,15 +31,9 @@ class InteractionsError(ValueError):
 
 
 def read_interactions(
-    table: str | Path | pd.DataFrame,
-    user: str,
-    item: str,
-    timestamp: str,
-    rating: str | None,
-    titles: str | Mapping[object, str] | None,
-    genres: str | Mapping[object, str] | None,
-    repeats: str,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    table: str | Path | pd.DataFrame, user: str, item: str, timestamp: str, rating: str | None,
+    titles: Texts, genres: Texts, repeats: str,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """The frames (users, movies, ratings); for the arguments see `movielens.from_interactions`."""
     if repeats not in ("first", "last", "refuse"):
         raise ValueError(f"repeats must be 'first', 'last' or 'refuse', not {repeats!r}")
@@ -64,9 +59,8 @@ def read_interactions(
     columns = (user_numbers, item_numbers, stars, times // MICROSECONDS)
     ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, columns, strict=True))).iloc[order]
     ratings = ratings.astype({name: dtype for name, (dtype, _) in RATING_COLUMNS.items()})
-    again = ratings.duplicated(
-        ["user_id", "movie_id"], keep="last" if repeats == "last" else "first"
-    )
+    keep = "last" if repeats == "last" else "first"
+    again = ratings.duplicated(["user_id", "movie_id"], keep=keep)
     if repeats == "refuse":
         first = ~again.to_numpy()[np.argsort(order)]  # in the order of the table
         _require(first, frame[item], where, "an item that the user had before", "each only once")
@@ -179,20 +173,14 @@ def _stars(ratings: pd.Series, where: Where) -> np.ndarray:
 
 
 def _texts(
-    given: str | Mapping[object, str] | None,
-    frame: pd.DataFrame,
-    item: str,
-    item_ids: np.ndarray,
-    otherwise: np.ndarray | list[str],
+    given: Texts, frame: pd.DataFrame, item: str, ids: np.ndarray, otherwise: np.ndarray | list[str]
 ) -> pd.Series:
     """One text an item, in the order of the ids; of a column, the last that is there."""
     if isinstance(given, str):
         known = frame[[item, given]].dropna()
         given = dict(zip(known[item], known[given], strict=True))
     given = {} if given is None else dict(given)  # a Series, too
-    texts = [given.get(item_id) for item_id in item_ids.tolist()]
-    kept = [
-        str(other if text is None or pd.isna(text) or not str(text).strip() else text)
-        for text, other in zip(texts, otherwise, strict=True)
-    ]
+    kept = []
+    for text, other in zip(map(given.get, ids.tolist()), otherwise, strict=True):
+        kept.append(str(other if pd.isna(text) or not str(text).strip() else text))
     return pd.Series(kept, dtype=str)

@@ -193,9 +193,8 @@ def compose(rows: list[Row], pictures: dict[int, Picture]) -> Image.Image:
             if place.movie_id in own:
                 _write(canvas, under, split_title(picture.title)[0], 13, TEXT, room)
             color, marked = RED if place.recommended else QUIET, place.recommended
-            _write(
-                canvas, (under[0], under[1] + named), place.caption, 15, color, room, bold=marked
-            )
+            under = (under[0], under[1] + named)
+            _write(canvas, under, place.caption, 15, color, room, bold=marked)
     return canvas
 
 

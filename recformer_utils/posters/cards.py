@@ -22,8 +22,6 @@ ART = 0.6  # the part of the height that the picture takes
 MARGIN, LEADING = 0.075, 1.12
 SIZES = (0.125, 0.115, 0.105, 0.095, 0.086, 0.078, 0.071, 0.064, 0.058)  # of a title's letters
 ARTICLES = "The|A|An|Les|La|Le|L'|Der|Die|Das|Il|El|Los|Las|Det|Den|De|Het|Un|Une|Una|Lo|O"
-
-
 NO_GENRE = ("", "Other", "(no genres listed)")
 # Colours and layers of each genre, the most telling genre first.
 STYLES = yaml.safe_load(Path(__file__).with_name("cards.yaml").read_text("utf-8"))["genres"]
@@ -78,11 +76,9 @@ def _lettering(title: str, label: str, ink: str, height: float) -> list[tuple]:
     size /= UNIT
     baselines = [top + (0.86 + i * LEADING) * size for i in range(len(lines))]
     below = " · ".join(str(part) for part in (year, label.upper()) if part and part != "OTHER")
+    below = cut(below, load_font(0.058 * UNIT), wide * UNIT)
     set_lines = [(MARGIN, y, size, ink, line) for y, line in zip(baselines, lines, strict=True)]
-    return [
-        *set_lines,
-        (MARGIN, bottom, 0.058, ink, cut(below, load_font(0.058 * UNIT), wide * UNIT)),
-    ]
+    return [*set_lines, (MARGIN, bottom, 0.058, ink, below)]
 
 
 @lru_cache(maxsize=4096)

@@ -167,17 +167,14 @@ def load_stored(
         weights, about = stored["weights"], stored["about"]
         numbers = sum(tensor.numel() for tensor in weights.values())
         sizes = [x for x in stored["config"]["transformer"].values() if type(x) is int]
-        if (
-            config.transformer.num_layers > len(weights)
-            or not 0 < min(sizes) <= max(sizes) <= numbers
-        ):
+        shallow = config.transformer.num_layers <= len(weights)
+        if not shallow or not 0 < min(sizes) <= max(sizes) <= numbers:
             raise ValueError(f"{numbers:,} numbers are too few for its shape")
         with torch.device("meta"):  # no memory
             problem = difference(weights, dict(build(config).state_dict()))
         if problem:
             raise ValueError(problem)
     except Exception as error:  # a shape may be wrong in as many ways as there are values
-        raise CheckpointError(
-            f"{path}: not a model stored with its shape ({first_lines(error)})"
-        ) from error
+        reason = f"not a model stored with its shape ({first_lines(error)})"
+        raise CheckpointError(f"{path}: {reason}") from error
     return load_state(build(config), weights, path), about

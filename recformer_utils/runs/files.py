@@ -100,9 +100,8 @@ def own_folder(folder: str | Path) -> Path:
 
     While another process has it (the same notebook, opened twice), folder-2 is taken instead.
     """
-    for chosen in itertools.chain(
-        [Path(folder)], (Path(f"{folder}-{n}") for n in itertools.count(2))
-    ):
+    for number in itertools.count(1):
+        chosen = Path(folder if number == 1 else f"{folder}-{number}")
         if chosen.is_symlink():  # what it leads to is not ours to empty
             continue
         with naming_path(chosen), contextlib.suppress(Timeout):

@@ -136,9 +136,8 @@ class RunFolder:
             if not changed:
                 self._take(state)
         except Exception as error:  # whatever a file that is no checkpoint of a run makes raise
-            raise CheckpointError(
-                f"{path}: does not fit this run ({first_lines(error)})"
-            ) from error
+            reason = f"does not fit this run ({first_lines(error)})"
+            raise CheckpointError(f"{path}: {reason}") from error
         if changed:
             raise CheckpointError(
                 f"{path}: belongs to a run with another {', '.join(changed)} "
@@ -151,15 +150,12 @@ class RunFolder:
         """Fills the parts once all of the state is known to fit; else ValueError and the like."""
         model, optimizer, scheduler = self.parts.values()
         row = {"epoch": 0, "seconds": 0.0} | dict.fromkeys(CURVES, 0.0)
-        history = [row | {"epoch": number + 1} for number in range(len(state["history"]))]
         problem = (
             difference(state["model"], dict(model.state_dict()), "model")
             or difference(state["scheduler"], scheduler.state_dict(), "scheduler")
-            or difference(state["history"], history, "history")
+            or difference(state["history"], [row] * len(state["history"]), "history")
         )
-        if problem or [row["epoch"] for row in state["history"]] != [
-            row["epoch"] for row in history
-        ]:
+        if problem or any(row["epoch"] != i for i, row in enumerate(state["history"], start=1)):
             raise ValueError(problem or "its epochs are not 1, 2, 3, ...")
         load_optimizer_state(optimizer, state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])

@@ -16,13 +16,12 @@ from benchmarks.quality import save_sequence_model
 from recformer_utils.evaluation import evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens import load_movielens
 from recformer_utils.sequence_model import (
-    SECONDS_APART,
     SequenceModel,
     SequenceModelConfig,
-    batch_without_times,
 )
 from recformer_utils.sequences import last_windows, leave_one_out
 from recformer_utils.transformer import TransformerConfig
+from tools.demo_model import SECONDS_APART, batch_without_times
 
 
 def check_export(demo_tools, score_history, data, folder):
