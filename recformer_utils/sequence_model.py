@@ -2,20 +2,17 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from recformer_utils.evaluation import ScoreFunction
 from recformer_utils.losses import full_cross_entropy
-from recformer_utils.runs import CheckpointError, TrainerConfig, load_stored
+from recformer_utils.runs import TrainerConfig
 from recformer_utils.sequences import Questions, Sequences, Split, require_lengths
-from recformer_utils.tokens import MovieLensMetadata, movie_features
 from recformer_utils.training import Task, epoch_seed, fit, gradient_step, validation_metrics
 from recformer_utils.transformer import MLP, CausalMultiHeadAttention, TransformerConfig
 
@@ -271,14 +268,3 @@ def train_sequence_model(model, sequences, split, trainer, on_epoch=None, **opti
     """Trains on the first movies of every user; arguments and options as in `sequence_task`."""
     task = sequence_task(model, sequences, split, trainer, **options)
     return fit(task, trainer, next(model.parameters()).device, on_epoch)
-
-
-def load_sequence_model(path: str | Path, movies: pd.DataFrame, metadata: MovieLensMetadata):
-    """A stored model in evaluation mode, and what its file says about it; or CheckpointError."""
-    model, about = load_stored(path, SequenceModelConfig, SequenceModel)
-    there, here = model.config.transformer.vocab_size, metadata.vocab_size
-    if there != here:
-        raise CheckpointError(f"{path}: made for {there:,} tokens, this catalogue has {here:,}")
-    if model.config.item_features:
-        model.item_features.copy_(movie_features(movies, metadata))
-    return model, about

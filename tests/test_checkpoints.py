@@ -17,9 +17,9 @@ from recformer_utils.runs.checkpoints import (
     load_weights,
     save_atomically,
 )
-from recformer_utils.sequence_model import load_sequence_model
 from recformer_utils.tokens import MovieLensMetadata
 from tools.common import REPOSITORY
+from tools.stored import load_sequence_model
 
 
 def test_failed_save_leaves_the_old_file(tmp_path):

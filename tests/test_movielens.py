@@ -4,6 +4,7 @@ import pickle
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 
 from recformer_utils import movielens
-from recformer_utils.formats.files import FILES, read_movies, read_ratings, read_users
+from recformer_utils.formats.columns import MOVIE_COLUMNS, USER_COLUMNS
+from recformer_utils.formats.files import FILES, read_listing, read_ratings
 from recformer_utils.movielens import (
     MovieLens,
     MovieLensFormatError,
@@ -98,7 +100,7 @@ def test_line_ends_of_windows_and_a_missing_last_one_change_nothing(tmp_path):
 def test_titles_are_taken_literally(tmp_path, title):
     path = tmp_path / "movies.dat"
     path.write_bytes(f"3::{title}::Drama\n4::{title}::NA\n".encode("iso-8859-1"))
-    movies = read_movies(path)
+    movies = read_listing(path, MOVIE_COLUMNS)
     # A colon before the separator cannot be told from one after it: the first pair splits.
     if title == "a:":
         assert movies["title"].tolist() == ["a", "a"]
@@ -210,7 +212,10 @@ def test_ratings_alone_are_read_with_any_ids(tmp_path):
     assert read_ratings(path).to_numpy().tolist() == [[2**31 - 1, 0, 5, 2**31 - 1], [7, 8, 1, 0]]
 
 
-@pytest.mark.parametrize("read", [read_users, read_movies, read_ratings])
+READERS = [partial(read_listing, columns=USER_COLUMNS), read_ratings]
+
+
+@pytest.mark.parametrize("read", READERS, ids=["users", "ratings"])
 def test_a_missing_file_says_how_to_get_it(tmp_path, read):
     with pytest.raises(MovieLensNotFoundError, match=r"absent\.dat: found nothing.*make data"):
         read(tmp_path / "absent.dat")

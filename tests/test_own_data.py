@@ -190,7 +190,9 @@ def test_a_missing_column_file_or_row_is_named(tmp_path):
     with pytest.raises(FileNotFoundError):
         from_interactions(tmp_path / "log.csv")
     (tmp_path / "log.csv").write_bytes(b"")
-    with pytest.raises(InteractionsError, match=r"log\.csv: not readable as CSV"):
+    with pytest.raises(
+        InteractionsError, match=r"log\.csv, line 1: found nothing; expected the names"
+    ):
         from_interactions(tmp_path / "log.csv")
     (tmp_path / "log.csv").write_text("user,item,timestamp\nNA,None,1\n", encoding="utf-8")
     assert rows(from_interactions(tmp_path / "log.csv")) == [("NA", "None", 5, 1)]
@@ -279,10 +281,12 @@ def test_names_of_columns_are_unique_and_of_one_level(tmp_path):
         from_interactions(log(), repeats="latest")
     path = tmp_path / "log.csv.gz"
     log().to_csv(path, index=False)
-    with pytest.raises(InteractionsError, match=r"log\.csv\.gz, line 1: found bytes .* \(packed"):
+    with pytest.raises(
+        InteractionsError, match=r"log\.csv\.gz, line 1: .* expected UTF-8 text, not packed"
+    ):
         from_interactions(path)
     (tmp_path / "log.csv").write_bytes("user,item,timestamp\na,b,1\né,c,2\n".encode("latin-1"))
-    with pytest.raises(InteractionsError, match=r"log\.csv, line 3: found bytes"):
+    with pytest.raises(InteractionsError, match=r"log\.csv, line 3: found the byte e9"):
         from_interactions(tmp_path / "log.csv")
 
 

@@ -24,7 +24,6 @@ NOT_PRINTED: dict[str, str] = {
     "load_movielens": "finds and reads the files; 01 prints what it returns",
     "find_movies": "a title search, which holds no idea of the series",
     "plain_title": "the title search's helper, see find_movies",
-    "load_sequence_model": "10 loads the stored weights by hand instead",
     "sequence_task": "hands the model to the loop of 06; no idea of its own",
     "train_sequence_model": "hands the model to the loop of 06; no idea of its own",
 }

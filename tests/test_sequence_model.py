@@ -16,7 +16,6 @@ from recformer_utils.sequence_model import (
     SequenceModelConfig,
     gap_buckets,
     history_scores,
-    load_sequence_model,
     make_batch,
     next_movie_loss,
     rotate,
@@ -27,6 +26,7 @@ from recformer_utils.sequences import Questions, Sequences, leave_one_out
 from recformer_utils.tokens import MovieLensMetadata, movie_features
 from recformer_utils.transformer import TransformerConfig
 from tools.demo_model import batch_without_times
+from tools.stored import load_sequence_model
 
 LENGTHS = np.array([3, 40, 7, 1, 2, 25, 0, 90])
 VOCABULARY = 60

@@ -101,10 +101,9 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
     import numpy as np
     import pandas as pd
 
-    from recformer_utils.runs import load_stored
     from recformer_utils.runs.record import sha256_of
-    from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig
     from recformer_utils.training import load_checkpoint, load_config, load_weights
+    from tools.stored import load_stored
 
     again = f"restore it: git checkout -- data/pretrained/{folder.name}"
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -114,7 +113,7 @@ def check_pretrained(folder: Path) -> Iterator[Finding]:
         return
     found = load_checkpoint(weights)
     model = load_weights(_model_for(load_config(folder / "config.yaml"), found), weights)
-    load_stored(folder / "sequence_model.pth", SequenceModelConfig, SequenceModel)
+    load_stored(folder / "sequence_model.pth")
     epochs = pd.read_csv(folder / "curve.csv").get("epoch", pd.Series())
     try:
         with np.load(folder / "embedding_path.npz", allow_pickle=False) as path:

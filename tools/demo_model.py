@@ -19,11 +19,11 @@ from recformer_utils.sequence_model import (
     SequenceBatch,
     SequenceModel,
     gap_buckets,
-    load_sequence_model,
 )
 from recformer_utils.sequences import Sequences, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from tools.common import REPOSITORY
+from tools.stored import load_sequence_model
 
 LONGEST = 30  # films in most of the histories that are compared, as on the page (MOST in main.js)
 SECONDS_APART = 60  # taken between movies that are named without times

@@ -6,12 +6,11 @@ up; it is read a block at a time: 32 million lines take 13 bytes each once read.
 """
 
 import contextlib
-import csv
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from recformer_utils.formats.columns import (
     USER_COLUMNS,
     Columns,
     MovieLensFormatError,
+    csv_rows,
     fits,
     quoted,
     read_lines,
@@ -30,7 +30,7 @@ from recformer_utils.formats.columns import (
     require_file,
     require_known,
     require_unique,
-    undecodable_line,
+    typed,
     unknown_users,
 )
 
@@ -61,7 +61,8 @@ def read_movielens_files(
     folder = Path(ratings_file).parent
     if has_csv_form(folder) and not Path(ratings_file).is_file():
         return read_movielens_csv(*(folder / file for file in CSV_FILES))
-    users, movies = read_users(users_file), read_movies(movies_file)
+    users = read_listing(users_file, USER_COLUMNS)
+    movies = read_listing(movies_file, MOVIE_COLUMNS)
     return users, movies, read_ratings(ratings_file, users["user_id"], movies["movie_id"])
 
 
@@ -73,18 +74,11 @@ def has_csv_form(folder: str | Path) -> bool:
     )
 
 
-def read_users(path: str | Path) -> pd.DataFrame:
-    """Read `users.dat`; a malformed line or a repeated user raises MovieLensFormatError."""
-    users = _read_lines(path, _read_bytes(path), USER_COLUMNS)
-    require_unique(path, users, ["user_id"], 1)
-    return users
-
-
-def read_movies(path: str | Path) -> pd.DataFrame:
-    """Read `movies.dat`; a malformed line or a repeated movie raises MovieLensFormatError."""
-    movies = _read_lines(path, _read_bytes(path), MOVIE_COLUMNS)
-    require_unique(path, movies, ["movie_id"], 1)
-    return movies
+def read_listing(path: str | Path, columns: Columns) -> pd.DataFrame:
+    """Read `users.dat` or `movies.dat`; a malformed line or repeated id: MovieLensFormatError."""
+    listing = _read_lines(path, _read_bytes(path), columns)
+    require_unique(path, listing, list(columns)[:1], 1)
+    return listing
 
 
 def read_ratings(
@@ -97,7 +91,7 @@ def read_ratings(
     ratings = read_whole_numbers(plain, b",,,\n", list(RATING_COLUMNS)) if plain else None
     if ratings is None or not fits(ratings, RATING_COLUMNS):  # line by line tells what, and where
         ratings = _read_lines(path, raw, RATING_COLUMNS)
-    ratings = ratings.astype({name: dtype for name, (dtype, _) in RATING_COLUMNS.items()})
+    ratings = typed(ratings, RATING_COLUMNS)
     require_known(path, ratings["user_id"], user_ids, FILES[0], 1)
     require_known(path, ratings["movie_id"], movie_ids, FILES[1], 1)
     require_unique(path, ratings, ["user_id", "movie_id"], 1)
@@ -114,6 +108,10 @@ def _read_bytes(path: str | Path) -> bytes:
         if raw.startswith(mark):
             found = f"{encoding} text (a byte order mark)"
             raise MovieLensFormatError(path, 1, found, "ISO-8859-1 text")
+    return _lines_end_alike(raw)
+
+
+def _lines_end_alike(raw: bytes) -> bytes:
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n")
     return raw if raw.endswith(b"\n") else raw + b"\n"
@@ -154,18 +152,9 @@ def read_movielens_csv(
 
 def read_movies_csv(path: str | Path) -> pd.DataFrame:
     """Read `movies.csv`; a malformed line or a repeated movie raises MovieLensFormatError."""
-    raw = require_file(path, "a CSV file of MovieLens").read_bytes()
-    try:
-        lines = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
-        _check_header(path, next(lines, MOVIE_HEADER), MOVIE_HEADER)
-        numbered = ((lines.line_num, row) for row in lines)
-        movies = read_lines(path, numbered, MOVIE_COLUMNS, ",", MOVIE_HEADER)
-    except UnicodeDecodeError as error:
-        line, found = undecodable_line(raw, error), f"the byte {raw[error.start]:02x}"
-        raise MovieLensFormatError(path, line, found, "UTF-8 text") from error
-    except csv.Error as error:
-        found = f"invalid CSV ({error})"
-        raise MovieLensFormatError(path, lines.line_num, found, "quotes in pairs") from error
+    rows = csv_rows(path, partial(MovieLensFormatError, path))
+    _check_header(path, next(rows, (1, MOVIE_HEADER))[1], MOVIE_HEADER)
+    movies = read_lines(path, rows, MOVIE_COLUMNS, ",", MOVIE_HEADER)
     if movies.empty:
         raise MovieLensFormatError(path, 1, "no movie", f"{','.join(MOVIE_HEADER)}, then movies")
     require_unique(path, movies, ["movie_id"], 2)
@@ -179,7 +168,8 @@ def read_ratings_csv(path: str | Path, movie_ids: pd.Series | None = None) -> pd
     with require_file(path, "a CSV file of MovieLens").open("rb") as file:
         header = file.readline().decode("utf-8", "replace").lstrip("\ufeff")
         _check_header(path, header.rstrip("\r\n").split(","), RATING_HEADER)
-        for raw in _whole_lines(file):
+        while raw := file.read(BLOCK_BYTES) + file.readline():
+            raw = _lines_end_alike(raw)
             block = _read_block(raw)
             if block is None:  # something is unusual: line by line tells what, and where
                 block = _read_block_by_lines(path, line, raw)
@@ -200,19 +190,6 @@ def _check_header(path: str | Path, found: list[str], expected: list[str]) -> No
     if found != expected:
         header = f"the header {','.join(expected)}"
         raise MovieLensFormatError(path, 1, quoted(",".join(found)), header)
-
-
-def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Blocks that end with the end of a line, "\\n"."""
-    rest = b""
-    while chunk := file.read(BLOCK_BYTES):
-        chunk = rest + chunk
-        end = chunk.rfind(b"\n") + 1
-        rest = chunk[end:]
-        if end:
-            yield chunk[:end].replace(b"\r\n", b"\n")
-    if rest:
-        yield rest + b"\n"
 
 
 def _read_block(raw: bytes) -> pd.DataFrame | None:

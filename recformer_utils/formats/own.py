@@ -1,18 +1,17 @@
 """A table of the reader's own, user, item and time, as the frames of a MovieLens data set."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from recformer_utils.formats.columns import (
     RATING_COLUMNS,
+    csv_rows,
     quoted,
-    require_file,
-    undecodable_line,
+    typed,
     unknown_users,
 )
 
@@ -41,7 +40,7 @@ def read_interactions(
     if frame.columns.nlevels > 1 or frame.columns.duplicated().any():
         again = frame.columns[frame.columns.duplicated()].tolist()
         found = f"{again[0]!r} twice" if again else "names of several levels"
-        raise InteractionsError(f"{source}: found {found}; expected a name of its own each column")
+        raise _malformed(source, found, "a name of its own each column")
     columns = [c for c in (user, item, timestamp, rating, titles, genres) if isinstance(c, str)]
     if missing := [column for column in columns if column not in frame]:
         there = quoted(", ".join(map(repr, frame)), 200)
@@ -50,7 +49,7 @@ def read_interactions(
             f"Name the columns: from_interactions(..., user='...', item='...', timestamp='...')"
         )
     if frame.empty:
-        raise InteractionsError(f"{source}: found no row; expected at least one interaction")
+        raise _malformed(source, "no row", "at least one interaction")
     times = _microseconds(frame[timestamp], where)
     user_numbers, user_ids = _numbered(frame[user], where)
     item_numbers, item_ids = _numbered(frame[item], where)
@@ -58,7 +57,7 @@ def read_interactions(
     order = np.argsort(times, kind="stable")
     columns = (user_numbers, item_numbers, stars, times // MICROSECONDS)
     ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, columns, strict=True))).iloc[order]
-    ratings = ratings.astype({name: dtype for name, (dtype, _) in RATING_COLUMNS.items()})
+    ratings = typed(ratings, RATING_COLUMNS)
     keep = "last" if repeats == "last" else "first"
     again = ratings.duplicated(["user_id", "movie_id"], keep=keep)
     if repeats == "refuse":
@@ -75,42 +74,35 @@ def _read(table: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, str, Where]:
     """The table, its name, and words for the place of a row; of a file, every field is a text."""
     if isinstance(table, pd.DataFrame):
         return table, "the frame", lambda row: f"the frame, row {row}"
-    path = require_file(table, "a CSV file with a header")
-    raw = path.read_bytes()
-    try:
-        text = io.StringIO(raw.decode("utf-8-sig"), newline="")
-    except UnicodeDecodeError as error:
-        place = f"{path}, line {undecodable_line(raw, error)}"
-        raise InteractionsError(f"{place}: found bytes that are no UTF-8 (packed?)") from error
-    lines, rows, begin = [], [], 1
-    try:
-        for row in (reader := csv.reader(text, strict=True)):
-            if rows and len(row) != len(rows[0]):
-                raise InteractionsError(
-                    f"{path}, line {begin}: found {len(row)} fields; expected {len(rows[0])}, as in "
-                    f"the first line"
-                )
-            rows.append([field or None for field in row])  # only an empty one is missing
-            lines.append(begin)
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise InteractionsError(f"{path}, line {begin}: not readable as CSV: {error}") from error
+
+    def malformed(line: int, found: str, expected: str) -> InteractionsError:
+        return _malformed(f"{table}, line {line}", found, expected)
+
+    lines, rows = [], []
+    for line, row in csv_rows(table, malformed):
+        if rows and len(row) != len(rows[0]):
+            raise malformed(line, f"{len(row)} fields", f"{len(rows[0])}, as in the first line")
+        rows.append([field or None for field in row])  # only an empty one is missing
+        lines.append(line)
     if not rows:
-        raise InteractionsError(f"{path}: not readable as CSV: found nothing in it")
+        raise malformed(1, "nothing", "the names of the columns")
     frame = pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
-    return frame, str(path), lambda row: f"{path}, line {lines[row + 1]}"
+    return frame, str(table), lambda row: f"{table}, line {lines[row + 1]}"
 
 
-def _require(good: np.ndarray, column: pd.Series, where: Where, found: str, expected: str) -> None:
-    """Raise InteractionsError at the first row that is not good."""
+def _malformed(place: str, found: str, expected: str) -> InteractionsError:
+    return InteractionsError(f"{place}: found {found}; expected {expected}")
+
+
+def _require(good: ArrayLike, column: pd.Series, where: Where, found: str, expected: str) -> None:
+    """Raise InteractionsError at the first row that is not good; False: none is."""
+    good = np.broadcast_to(good, len(column))
     if not good.all():
         row = int(good.argmin())
         value = column.tolist()[row]  # as Python has it, without numpy's name around it
         found = "nothing" if pd.isna(value) else f"{found} ({quoted(str(value))})"
-        raise InteractionsError(
-            f"{where(row)}, column {column.name!r}: found {found}; expected {expected}. "
-            f"Correct the row or leave it out."
-        )
+        expected += ". Correct the row or leave it out."
+        raise _malformed(f"{where(row)}, column {column.name!r}", found, expected)
 
 
 def _numbered(ids: pd.Series, where: Where) -> tuple[np.ndarray, np.ndarray]:
@@ -156,11 +148,10 @@ def _require_seconds(seconds: np.ndarray, times: pd.Series, where: Where) -> Non
     """Refuses numbers that look like times of another kind. Small ones (1, 2, 3) are an order."""
     days = pd.to_datetime(pd.Series(seconds).astype(str).str.removesuffix(".0"), "coerce",
                           format="%Y%m%d")  # fmt: skip
-    none = np.zeros(len(seconds), bool)
-    if days.dt.year.between(1900, 2100).all():
-        _require(none, times, where, "a date without its dashes", "2024-01-05 for 20240105")
-    if len(seconds) > 1 and ((seconds > 30_000) & (seconds < 60_000)).all():
-        _require(none, times, where, "what may be days since 1900", SINCE)
+    are_days = days.dt.year.between(1900, 2100).all()
+    _require(not are_days, times, where, "a date without its dashes", "2024-01-05 for 20240105")
+    may_be_days = len(seconds) > 1 and ((seconds > 30_000) & (seconds < 60_000)).all()
+    _require(not may_be_days, times, where, "what may be days since 1900", SINCE)
     if seconds.min() < 1e8 and 5e8 < seconds.max() < 1e11:
         _require(seconds > 1e8, times, where, "another unit than in other rows", SINCE)
 

@@ -4,6 +4,7 @@ import io
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from os.path import lexists
 from pathlib import Path
 from typing import NamedTuple
@@ -241,20 +242,17 @@ def _parts(rows: list[Row], pictures: dict[int, Picture]) -> Iterator[tuple[list
 
 def encode(picture: Image.Image, photographs: bool = False) -> tuple[str, bytes]:
     """PNG with a palette, which suits title cards, or JPEG: the best that is small enough."""
-    for colors in () if photographs else (255, 128, 64):
-        buffer = io.BytesIO()
-        # k-means keeps each flat colour what it is; dithering would only add noise and bytes.
-        method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
-        palette = picture.quantize(colors, method, kmeans=1, dither=dither)
-        palette.save(buffer, "PNG", optimize=True)
-        if buffer.tell() <= LARGEST_BYTES:
-            return "image/png", buffer.getvalue()
-    for quality in (88, 80, 72):  # below, text breaks up
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= LARGEST_BYTES:
+    # k-means keeps each flat colour what it is; dithering would only add noise and bytes.
+    palette = partial(
+        picture.quantize, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+    )
+    attempts = [] if photographs else [("PNG", colors) for colors in (255, 128, 64)]
+    for kind, amount in [*attempts, *(("JPEG", quality) for quality in (88, 80, 72))]:
+        chosen = palette(amount) if kind == "PNG" else picture
+        chosen.save(buffer := io.BytesIO(), kind, quality=amount, optimize=True)
+        if buffer.tell() <= LARGEST_BYTES:  # below a quality of 72 text breaks up
             break
-    return "image/jpeg", buffer.getvalue()
+    return f"image/{kind.lower()}", buffer.getvalue()
 
 
 def alternative_text(rows: list[Row], pictures: dict[int, Picture], limit: int = 900) -> str:

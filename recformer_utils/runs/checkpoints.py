@@ -5,12 +5,10 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from dacite import Config, from_dict
 from torch import nn
 
 from recformer_utils.runs.files import replacing
@@ -152,29 +150,3 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
     if problem := difference(state, wanted, "optimizer"):
         raise ValueError(problem)
     optimizer.load_state_dict(state)
-
-
-def load_stored(
-    path: str | Path, config_class: type, build: Callable[[Any], nn.Module]
-) -> tuple[nn.Module, Any]:
-    """A model stored with its shape as ``config``, ``weights`` and ``about``; it and the last.
-
-    Nothing is built that is larger than the weights that are there.
-    """
-    stored = load_checkpoint(path)
-    try:
-        config = from_dict(config_class, stored["config"], Config(strict=True))
-        weights, about = stored["weights"], stored["about"]
-        numbers = sum(tensor.numel() for tensor in weights.values())
-        sizes = [x for x in stored["config"]["transformer"].values() if type(x) is int]
-        shallow = config.transformer.num_layers <= len(weights)
-        if not shallow or not 0 < min(sizes) <= max(sizes) <= numbers:
-            raise ValueError(f"{numbers:,} numbers are too few for its shape")
-        with torch.device("meta"):  # no memory
-            problem = difference(weights, dict(build(config).state_dict()))
-        if problem:
-            raise ValueError(problem)
-    except Exception as error:  # a shape may be wrong in as many ways as there are values
-        reason = f"not a model stored with its shape ({first_lines(error)})"
-        raise CheckpointError(f"{path}: {reason}") from error
-    return load_state(build(config), weights, path), about

@@ -1,6 +1,7 @@
 """The readers of `::` files (and of CSV, which they refuse), fed with anything."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,9 @@ from recformer_utils.formats.columns import (
 )
 from recformer_utils.formats.files import (
     FILES,
+    read_listing,
     read_movielens_files,
-    read_movies,
     read_ratings,
-    read_users,
 )
 from tests.fuzz.bounds import bounded, damaged
 
@@ -34,8 +34,8 @@ PIECES = [
     b"userId,movieId,rating,timestamp\n", b"1,7,4.5,978300760\n", b"7,\"Leon, The (1994)\",Drama\n",
 ]  # fmt: skip
 READERS = {
-    "users": (read_users, USER_COLUMNS, USERS),
-    "movies": (read_movies, MOVIE_COLUMNS, MOVIES),
+    "users": (partial(read_listing, columns=USER_COLUMNS), USER_COLUMNS, USERS),
+    "movies": (partial(read_listing, columns=MOVIE_COLUMNS), MOVIE_COLUMNS, MOVIES),
     "ratings": (read_ratings, RATING_COLUMNS, RATINGS),
 }
 
