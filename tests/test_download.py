@@ -108,6 +108,25 @@ def test_an_incomplete_or_damaged_folder_is_repaired(folder, capsys, name, damag
         assert "line 2: found 2 fields in '1::1'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        408,
+        429,
+        Response(status=302, headers={"Location": "http://[::1"}),
+        Response(iter([GOOD]), headers={"Content-Length": "abc"}),
+    ],
+    ids=["408", "429", "no address", "no length"],
+)
+def test_strange_answers_are_tried_again_and_told_in_a_sentence(folder, httpserver, answer):
+    serve(httpserver, answer, GOOD)
+    assert contents(download_movielens(folder)) == FILES
+    (folder / "README").unlink()
+    serve(httpserver, answer)
+    with pytest.raises(DownloadError, match="could not be downloaded in 4 attempts"):
+        download_movielens(folder)
+
+
 def test_a_failed_repair_changes_nothing(folder, httpserver):
     download_movielens(folder)
     (folder / "users.dat").unlink()

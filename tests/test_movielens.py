@@ -1,5 +1,6 @@
 """The reader of MovieLens' files: what it accepts, what it refuses and in which words."""
 
+import os
 import pickle
 import re
 import subprocess
@@ -18,9 +19,11 @@ from recformer_utils.movielens import (
     MovieLens,
     MovieLensFormatError,
     MovieLensNotFoundError,
+    from_interactions,
     load_movielens,
     read_movielens_files,
 )
+from recformer_utils.training import load_checkpoint, load_config
 
 USERS = b"1::F::1::10::48067\n2::M::56::16::02460\n7::M::25::0::98107-2117\n"
 MOVIES = (
@@ -368,3 +371,36 @@ def test_reading_movielens_1m_takes_little_memory(ml_1m):
     command = [sys.executable, "-c", code, str(ml_1m.folder)]
     kib = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert 20 * 1024 < kib < 400 * 1024  # the file alone has 24 MiB
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_is_called_by_its_name(tmp_path, encoding):
+    path = tmp_path / "users.dat"
+    path.write_bytes("1::F::1::10::48067\n".encode(encoding))
+    name = encoding.upper().removesuffix("-SIG")
+    with pytest.raises(MovieLensFormatError, match=f"found {name} text .a byte order mark"):
+        read_listing(path, USER_COLUMNS)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe with a name")
+@pytest.mark.parametrize("name", ["users.dat", "log.csv", "config.yaml", "model.pth"])
+def test_pipes_are_refused_without_opening_them(tmp_path, name):
+    """To open one would wait for whoever writes into it."""
+    path = tmp_path / name
+    os.mkfifo(path)
+    readers = {
+        "users.dat": partial(read_listing, columns=USER_COLUMNS), "log.csv": from_interactions,
+        "config.yaml": load_config, "model.pth": load_checkpoint,
+    }  # fmt: skip
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=rf"{name}: (found|not) (a|no) .*file"
+    ):
+        readers[name](path)
+
+
+def test_recformer_data_may_name_a_folder_in_the_form_of_csv(tmp_path, monkeypatch):
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1999),Drama\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,9\n")
+    monkeypatch.setattr(movielens, "ML_1M_FOLDER", tmp_path / "none")
+    monkeypatch.setenv("RECFORMER_DATA", str(tmp_path))
+    assert load_movielens("ml-1m").counts == (1, 1, 1)

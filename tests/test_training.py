@@ -491,6 +491,15 @@ def test_a_run_that_goes_on_elsewhere_says_from_which_epoch(config, tmp_path, mo
     assert starts[1]["threads"] == threads
 
 
+@pytest.mark.parametrize("content", ["[1]", "[null]", "{}", "3", "half"])
+def test_a_record_that_is_none_is_written_anew(config, tmp_path, content):
+    run_model_training(elsewhere(config, tmp_path / "model", num_epochs=1))
+    (tmp_path / "model/run.json").write_text(content)
+    run_model_training(elsewhere(config, tmp_path / "model", num_epochs=2))
+    (start,) = json.loads((tmp_path / "model/run.json").read_text())
+    assert start["after_epoch"] == 1
+
+
 def test_a_run_does_not_go_on_with_other_data(config, tmp_path):
     run_model_training(elsewhere(config, tmp_path / "model", num_epochs=1))
     ratings = tmp_path / "data/ratings.dat"

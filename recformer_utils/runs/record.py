@@ -63,7 +63,7 @@ def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:
     """Adds a start of the run to its record, a list, unless it is like the one before."""
     try:
         starts = json.loads(path.read_text()) if after_epoch else []
-        starts = starts if all(isinstance(start, dict) for start in starts) else []
+        starts = [start for start in starts if isinstance(start, dict)]
     except (OSError, ValueError, TypeError):  # it is not there, or not what was written here
         starts = []
     if not starts or {**starts[-1], "after_epoch": 0} != {"after_epoch": 0, **record}:

@@ -20,9 +20,3 @@ def _memory():
     """What the tests here take beyond the imports is limited to a gigabyte."""
     with bounds.memory(2**30):
         yield
-
-
-def pytest_terminal_summary(terminalreporter):
-    if bounds.COUNTS:
-        total = sum(bounds.COUNTS.values())
-        terminalreporter.write_line(f"{total} inputs tried: {dict(bounds.COUNTS)}")

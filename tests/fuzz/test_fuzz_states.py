@@ -86,7 +86,7 @@ def keys(part):
 
 
 def resumed(state: dict) -> None:
-    with bounded("training state"), tempfile.TemporaryDirectory() as folder:
+    with bounded("training state") as tried, tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         save_atomically(state, path / "checkpoint.pth")
         run = folder_of(path)
@@ -97,6 +97,7 @@ def resumed(state: dict) -> None:
                     step(run.parts["model"], run.parts["optimizer"])
                     run.parts["scheduler"].step()
         except CheckpointError as error:
+            tried.refused = True
             assert "checkpoint.pth: " in str(error)
             after = run.parts["model"].state_dict()
             assert all(torch.equal(before[name], after[name]) for name in before)
