@@ -65,7 +65,8 @@ test-unit: $(TEST_READY)
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
 
-# Every kill that there is, and 2,500 damaged inputs a test; about half an hour on two cores.
+# Every kill that there is, and 2,500 damaged inputs a test; about an hour on two cores. Its table is in
+# docs/reliability.md.
 test-nightly: $(TEST_READY) $(SITE_READY)
 	RECFORMER_FAULTS=long $(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz \
 		tests/site/test_site_killed.py --hypothesis-profile=nightly -rs
