@@ -215,6 +215,7 @@ def test_a_missing_column_file_or_row_is_named(tmp_path):
             "1,2,978300760\n1,3,2024-01-05\n",
             "line 3, column 'timestamp': found a date among numbers",
         ),
+        ("1,2,2024-13-01\n1,3,978300761\n", "line 2, column 'timestamp': found no time ('2"),
         ("1,2,now\n", "found no time ('now')"),
         ("1,2,today\n", "found no time ('today')"),
         ("1,2,True\n", "found no time ('True')"),

@@ -58,8 +58,7 @@ def require_file(path: str | Path, expected: str) -> Path:
     """The path, if it is that of a file."""
     path = Path(path)
     if not path.is_file():
-        other = "a pipe or device, no file" if path.exists() else "nothing"
-        found = "a folder" if path.is_dir() else other
+        found = "a folder" if path.is_dir() else "no file" if path.exists() else "nothing"
         raise MovieLensNotFoundError(f"{path}: found {found}; expected {expected}")
     return path
 

@@ -68,10 +68,8 @@ def read_movielens_files(
 
 def has_csv_form(folder: str | Path) -> bool:
     """Whether a folder holds ratings.csv and movies.csv but none of the `.dat` files."""
-    folder = Path(folder)
-    return all((folder / file).is_file() for file in CSV_FILES) and not any(
-        (folder / file).exists() for file in FILES
-    )
+    there = {path.name for path in Path(folder).glob("*")}
+    return there.issuperset(CSV_FILES) and there.isdisjoint(FILES)
 
 
 def read_listing(path: str | Path, columns: Columns) -> pd.DataFrame:

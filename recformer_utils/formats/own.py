@@ -123,7 +123,9 @@ def _microseconds(times: pd.Series, where: Where) -> np.ndarray:
     """Microseconds since 1970, UTC, int64 (rows,), refused beyond what int32 seconds can hold."""
     text = times.astype(object).map(str).str.strip()
     are_seconds = text.str.fullmatch(SECONDS).to_numpy()
-    good = are_seconds | text.str.fullmatch(DATE).to_numpy()
+    dates = text.where(text.str.fullmatch(DATE) & ~are_seconds)
+    dates = pd.to_datetime(dates, utc=True, errors="coerce", format="ISO8601")
+    good = are_seconds | dates.notna().to_numpy()
     _require(good & times.notna().to_numpy(), times, where, "no time", SINCE)
     as_first = are_seconds == are_seconds[0]
     _require(as_first, times, where, "a date among numbers, or the reverse", "one form of time")
@@ -135,9 +137,7 @@ def _microseconds(times: pd.Series, where: Where) -> np.ndarray:
         stamps = np.rint(seconds * MICROSECONDS)
         hint = " (milliseconds? Divide them by 1000)" if seconds.max() > 1e11 else ""
     else:
-        parsed = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
-        _require(parsed.notna().to_numpy(), times, where, "no time", SINCE)
-        stamps = parsed.dt.as_unit("us").astype(np.int64).to_numpy()
+        stamps = dates.dt.as_unit("us").astype(np.int64).to_numpy()
     good = (stamps >= 0) & (stamps < 2**31 * MICROSECONDS)
     expected = f"a time from 1970 to 2038, in seconds{hint}"
     _require(good, times, where, "a time out of range", expected)

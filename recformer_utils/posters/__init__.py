@@ -25,7 +25,7 @@ LARGEST_PIXELS = 40_000_000  # no poster is larger; a picture that claims to be 
 SMALLEST_SIDE = 16  # less is the one-pixel picture that some servers send for "not found"
 LARGEST_BYTES = 140_000  # of one picture: as text (base64) it stays below 200 KiB
 WIDTH, GAP, FRAME, POSTER_WIDTH = 1240, 22, 7, 186
-MOST_ROWS = 40  # of one picture: what has more is divided before it is drawn
+MOST_ROWS = 20  # of one picture: what has more is divided before it is drawn
 
 Marks = int | Sequence[int] | Callable[[int, int], bool] | None
 

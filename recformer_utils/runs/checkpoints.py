@@ -90,9 +90,10 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
 
 
 def difference(found: Any, wanted: Any, name: str = "") -> str | None:
-    """Where a state is of another kind than the wanted one (keys, shapes, dtypes, finite); or None.
+    """Where a state differs from the wanted one, or None.
 
-    Whole numbers in a tensor have to be the same: they are places, and are looked up unchecked.
+    Wanted are the keys, the shape and dtype of tensors, values or (``float``) any one of a kind, all
+    finite. Whole numbers in a tensor have to be the same: they are looked up unchecked, as places.
     """
     if isinstance(wanted, dict | list | tuple):
         kind = dict if isinstance(wanted, dict) else list | tuple
@@ -104,7 +105,8 @@ def difference(found: Any, wanted: Any, name: str = "") -> str | None:
         parts = (difference(found[key], wanted[key], f"{name}.{key}".lstrip(".")) for key in keys)
         return next(filter(None, parts), None)
     if not isinstance(wanted, torch.Tensor):
-        fits = type(found) is type(wanted) and (type(found) is not float or math.isfinite(found))
+        fits = type(found) is wanted or (type(found) is type(wanted) and found == wanted)
+        fits = fits and (type(found) is not float or math.isfinite(found))
         return None if fits else f"{name} is {str(found)[:40]}"
     there, here = (
         f"{[*x.shape]} {x.dtype} {x.layout}" if isinstance(x, torch.Tensor) else type(x).__name__
@@ -140,12 +142,13 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
     PyTorch takes moments of any shape, and its fused step then writes beyond them.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    wanted = optimizer.state_dict() | {
+    wanted = {
+        "param_groups": [g | {"lr": float} for g in optimizer.state_dict()["param_groups"]],
         "state": {
             i: {"step": torch.zeros(()), "exp_avg": parameters[i], "exp_avg_sq": parameters[i]}
             for i in range(len(parameters))
             if i in state["state"]  # a parameter that never had a gradient has none
-        }
+        },
     }
     if problem := difference(state, wanted, "optimizer"):
         raise ValueError(problem)

@@ -149,14 +149,18 @@ class RunFolder:
     def _take(self, state: dict[str, Any]) -> None:
         """Fills the parts once all of the state is known to fit; else ValueError and the like."""
         model, optimizer, scheduler = self.parts.values()
-        row = {"epoch": 0, "seconds": 0.0} | dict.fromkeys(CURVES, 0.0)
+        row = {"epoch": int, "seconds": float} | dict.fromkeys(CURVES, float)
+        schedule = scheduler.state_dict() | {"last_epoch": int, "_step_count": int}
+        schedule["_last_lr"] = [float] * len(schedule["_last_lr"])
         problem = (
             difference(state["model"], dict(model.state_dict()), "model")
-            or difference(state["scheduler"], scheduler.state_dict(), "scheduler")
+            or difference(state["scheduler"], schedule, "scheduler")
             or difference(state["history"], [row] * len(state["history"]), "history")
         )
         if problem or any(row["epoch"] != i for i, row in enumerate(state["history"], start=1)):
             raise ValueError(problem or "its epochs are not 1, 2, 3, ...")
+        if state["scheduler"]["last_epoch"] < len(state["history"]):  # PyTorch's name for steps
+            raise ValueError("its schedule has fewer steps than epochs")
         load_optimizer_state(optimizer, state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         model.load_state_dict(state["model"])
