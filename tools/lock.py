@@ -4,6 +4,7 @@ All of them go into one .venv, so they are resolved together and then written ap
 GPU libraries have a lock of their own, so that a build for CPUs can take their place.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def compiled(*options: str) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     scratch = REPOSITORY / "build/supply"
     together = scratch / "together.txt"
     earlier = [REPOSITORY / file.replace(".txt", ".lock") for file in TOGETHER]
