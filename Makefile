@@ -10,7 +10,7 @@
 # make links    every address that the series links to (needs the network)
 # make posts    the series as posts for Jekyll, build/posts
 # make bench    every stage against the plain way and other libraries (ten minutes, a quiet machine)
-# make lock     requirements.lock; make audit: known vulnerabilities (both need the network)
+# make lock     the hashes of all packages; make audit: known vulnerabilities (both need the network)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,7 +18,8 @@ READY := .venv/.ready
 TEST_READY := .venv/.test-ready
 SITE_READY := .venv/.site-ready
 DEMO_READY := .venv/.demo-ready
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+LOCKED := python -m pip install --disable-pip-version-check --quiet --require-hashes
+PIP := $(BIN)/$(LOCKED)
 DATA ?= auto
 JOBS ?= 2
 
@@ -35,15 +36,18 @@ help:
 
 setup: $(READY)
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.lock requirements-torch.lock requirements-cpu.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up .venv (a few minutes the first time; PyTorch is the large part)"
 	@# A set-up that was killed leaves half-installed packages, which pip cannot repair: start again.
 	@test ! -e .venv/.unfinished && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.unfinished
-	$(PIP) -r requirements.txt
-	$(PIP) --no-deps --editable .
+	$(PIP) -r requirements.lock
+	@# PyTorch's build for CPUs where pip is told of a place that has it, else the usual one.
+	$(PIP) --no-deps -r requirements-cpu.lock 2>/dev/null || \
+		$(PIP) -r requirements.lock -r requirements-torch.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@rm .venv/.unfinished
 	@touch $(READY)
 
@@ -52,8 +56,8 @@ run: setup
 
 test: test-unit test-notebooks test-site test-demo
 
-$(TEST_READY): $(READY) requirements-test.txt
-	$(PIP) -r requirements-test.txt
+$(TEST_READY): $(READY) requirements-test.lock
+	$(PIP) -r requirements-test.lock
 	@touch $(TEST_READY)
 
 test-unit: $(TEST_READY)
@@ -61,7 +65,8 @@ test-unit: $(TEST_READY)
 	$(BIN)/ruff format --check .
 	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
 
-# Every kill that there is, and 2,500 damaged inputs a test; about half an hour on two cores.
+# Every kill that there is, and 2,500 damaged inputs a test; about an hour on two cores. Its table is in
+# docs/reliability.md.
 test-nightly: $(TEST_READY) $(SITE_READY)
 	RECFORMER_FAULTS=long $(TEST_ENV) $(BIN)/python -m pytest tests/faults tests/fuzz \
 		tests/site/test_site_killed.py --hypothesis-profile=nightly -rs
@@ -94,8 +99,8 @@ check: setup
 demo: $(DEMO_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo --data $(DATA)
 
-$(DEMO_READY): $(READY) site/demo/requirements.txt
-	$(PIP) -r site/demo/requirements.txt
+$(DEMO_READY): $(READY) site/demo/requirements.lock
+	$(PIP) -r site/demo/requirements.lock
 	@touch $(DEMO_READY)
 
 test-demo: $(TEST_READY) $(DEMO_READY)
@@ -119,8 +124,8 @@ $(PEERS)/%/.ready: benchmarks/peers/%.txt
 refresh: setup
 	$(BIN)/python -m tools.series refresh
 
-$(SITE_READY): $(READY) site/requirements.txt
-	$(PIP) -r site/requirements.txt
+$(SITE_READY): $(READY) site/requirements.lock
+	$(PIP) -r site/requirements.lock
 	@touch $(SITE_READY)
 
 # The page that is published shows invented films: the licence of MovieLens forbids its own there.
@@ -139,17 +144,18 @@ posts: $(SITE_READY)
 SUPPLY := build/supply
 SUPPLY_READY := $(SUPPLY)/.ready
 
-$(SUPPLY_READY): tools/requirements.txt
+$(SUPPLY_READY): tools/requirements.lock
 	$(PYTHON) -m venv --clear $(SUPPLY)
-	$(SUPPLY)/bin/python -m pip install --disable-pip-version-check --quiet -r tools/requirements.txt
+	$(SUPPLY)/bin/$(LOCKED) -r tools/requirements.lock
 	@touch $(SUPPLY_READY)
 
 lock: $(SUPPLY_READY)
-	$(SUPPLY)/bin/uv pip compile requirements.txt requirements-test.txt --output-file requirements.lock --quiet --generate-hashes \
-		--universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
+	$(SUPPLY)/bin/python -m tools.lock
 
 audit: $(SUPPLY_READY)
-	$(SUPPLY)/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict
+	for lock in requirements*.lock site/requirements.lock site/demo/requirements.lock tools/requirements.lock; do \
+		$(SUPPLY)/bin/pip-audit -r $$lock --require-hashes --disable-pip --strict || exit 1; done
+	for folder in site site/demo; do npm audit --prefix $$folder --package-lock-only || exit 1; done
 
 clean:
 	rm -rf build site/_build site/demo/dist

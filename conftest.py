@@ -4,6 +4,8 @@ from typing import Any
 
 from nbval import kernel
 
+from tests import tally
+
 _start = kernel.start_new_kernel
 
 
@@ -18,3 +20,8 @@ def start_new_kernel(*arguments: Any, **options: Any) -> Any:
 
 
 kernel.start_new_kernel = start_new_kernel
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for line in tally.table():
+        terminalreporter.write_line(line)

@@ -443,7 +443,7 @@ def publish(key: str, row: Row, arguments: argparse.Namespace) -> None:
 
 
 def save_sequence_model(model: SequenceModel, path: Path, about: dict[str, Any]) -> None:
-    """One file that `load_sequence_model` reads: weights, shape, and what is said about them."""
+    """One file that `tools.stored` reads: weights, shape, and what is said about them."""
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     save_atomically(
         {"config": dataclasses.asdict(model.config), "weights": weights, "about": about}, path

@@ -25,7 +25,7 @@ class ModelOutput:
 
 def require_numbers(scores: torch.Tensor) -> None:
     """Raises ValueError if a score is nan."""
-    # The maximum is nan if any score is, and takes a tenth of the time of isnan.
+    # The maximum is nan if any score is, and takes a fraction of the time of isnan.
     if scores.numel() and scores.amax().isnan():
         raise ValueError("some scores are not a number (nan): has the training diverged?")
 

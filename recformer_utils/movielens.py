@@ -83,9 +83,8 @@ def load_movielens(name: str | Path = "auto") -> MovieLens:
     else:
         folder = Path(name).expanduser().resolve()
         label, title = folder.name, f"folder {folder.name!r}"
-        if not has_csv_form(folder):
-            advice = 'Give "auto", "sample", "ml-1m" or a folder with the three files'
-            _require_files(folder, f"{advice}, or with movies.csv and ratings.csv")
+        advice = 'Give "auto", "sample", "ml-1m" or a folder with the three files'
+        _require_files(folder, f"{advice}, or with movies.csv and ratings.csv")
     users, movies, ratings = read_movielens_files(*(folder / file for file in FILES))
     if (len(users), len(movies), len(ratings)) == ML_1M_COUNTS:
         title = "MovieLens-1M"
@@ -106,6 +105,8 @@ def _find_ml_1m() -> Path | None:
 
 
 def _require_files(folder: Path, advice: str) -> None:
+    if has_csv_form(folder):
+        return
     missing = [file for file in FILES if not (folder / file).is_file()]
     if missing:
         found = f"no {', no '.join(missing)}" if folder.is_dir() else "no such folder"
@@ -116,15 +117,11 @@ def _require_files(folder: Path, advice: str) -> None:
 
 def from_interactions(
     table: str | Path | pd.DataFrame,
-    user: str = "user",
-    item: str = "item",
-    timestamp: str = "timestamp",
-    rating: str | None = None,
+    user: str = "user", item: str = "item", timestamp: str = "timestamp", rating: str | None = None,
     titles: str | Mapping[object, str] | None = None,
     genres: str | Mapping[object, str] | None = None,
-    repeats: Literal["first", "last", "refuse"] = "first",
-    name: str = "own data",
-) -> MovieLens:
+    repeats: Literal["first", "last", "refuse"] = "first", name: str = "own data",
+) -> MovieLens:  # fmt: skip
     """Turn a table of who took what and when into the object that everything else works on.
 
     table: a CSV file with a header (UTF-8, ids read as text) or a frame; a row an interaction.

@@ -1,27 +1,24 @@
 """The sequence model: a target at every position, long histories, output tied to the embeddings."""
 
+import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from recformer_utils.evaluation import ScoreFunction
 from recformer_utils.losses import full_cross_entropy
-from recformer_utils.runs import CheckpointError, TrainerConfig, load_stored
+from recformer_utils.runs import TrainerConfig
 from recformer_utils.sequences import Questions, Sequences, Split, require_lengths
-from recformer_utils.tokens import MovieLensMetadata, movie_features
 from recformer_utils.training import Task, epoch_seed, fit, gradient_step, validation_metrics
 from recformer_utils.transformer import MLP, CausalMultiHeadAttention, TransformerConfig
 
 NO_TARGET = -100  # what PyTorch's cross-entropy leaves out
 GAP_BUCKETS = 40  # floor(2 ln(1 + seconds)): the last one holds all gaps of nine years and more
 SLOWEST_TURN = 1e-3  # radians per place; the slowest pairs of rotary positions come near this
-SECONDS_APART = 60  # taken between movies that are named without times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,21 +73,6 @@ def make_batch(
         next_timestamps=torch.from_numpy(stamps[following] - stamps[first]),
         gaps=gap_buckets(torch.from_numpy(stamps[index] - stamps[before])),
         targets=torch.from_numpy(np.where(inside & learn, tokens[following], NO_TARGET)).long(),
-    )
-
-
-def batch_without_times(
-    movie_tokens: torch.Tensor, seconds_apart: int = SECONDS_APART
-) -> SequenceBatch:
-    """Histories of which only the movies are known, int (batch, time), the oldest movie first."""
-    seconds = torch.full_like(movie_tokens, seconds_apart)
-    return SequenceBatch(
-        movie_tokens=movie_tokens,
-        lengths=torch.full_like(movie_tokens[:, 0], movie_tokens.shape[1]),
-        timestamps=seconds.cumsum(dim=1) - seconds,
-        next_timestamps=seconds.cumsum(dim=1),
-        gaps=gap_buckets(seconds),
-        targets=torch.full_like(movie_tokens, NO_TARGET),
     )
 
 
@@ -254,10 +236,7 @@ def sequence_task(
     model: SequenceModel, sequences: Sequences, split: Split, trainer: TrainerConfig,
     loss=next_movie_loss, cut=training_batches, settings: dict[str, Any] | None = None,
 ) -> Task:  # fmt: skip
-    """What the training loop needs of a sequence model on its device; the test is not read.
-
-    ``loss`` takes model and batch, ``cut`` makes batches; a run with other ``settings`` is refused.
-    """
+    """What the training loop needs; the test is not read, other data or ``settings`` are refused."""
     device = next(model.parameters()).device
     length = model.config.transformer.context_window_size
 
@@ -277,9 +256,11 @@ def sequence_task(
     def validate(model):
         return validation_metrics(ask, sequences, split.validation)
 
+    data = np.concatenate([sequences.movie_tokens, sequences.timestamps, split.train_lengths])
+    shape = {"model": repr(model.config), "data": hashlib.sha256(data).hexdigest()}
     return Task(
         model=model, batches=batches, steps_per_epoch=len(batches(1)), step=step,
-        validate=validate, shape={"model": repr(model.config), **(settings or {})},
+        validate=validate, shape=shape | (settings or {}),
     )  # fmt: skip
 
 
@@ -287,14 +268,3 @@ def train_sequence_model(model, sequences, split, trainer, on_epoch=None, **opti
     """Trains on the first movies of every user; arguments and options as in `sequence_task`."""
     task = sequence_task(model, sequences, split, trainer, **options)
     return fit(task, trainer, next(model.parameters()).device, on_epoch)
-
-
-def load_sequence_model(path: str | Path, movies: pd.DataFrame, metadata: MovieLensMetadata):
-    """A stored model in evaluation mode, and what its file says about it; or CheckpointError."""
-    model, about = load_stored(path, SequenceModelConfig, SequenceModel)
-    there, here = model.config.transformer.vocab_size, metadata.vocab_size
-    if there != here:
-        raise CheckpointError(f"{path}: made for {there:,} tokens, this catalogue has {here:,}")
-    if model.config.item_features:
-        model.item_features.copy_(movie_features(movies, metadata))
-    return model, about

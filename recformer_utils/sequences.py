@@ -261,6 +261,8 @@ class MovieLensSequenceDataset(Dataset[Batch]):
         self.held_out, self.kept = hold_out(
             self.sequences, owners, self.all_positions, split, validation_fraction, seed
         )
+        if not self.kept.any():
+            raise ValueError("nothing to learn from: every user has too few movies for a window")
         self.choose(is_validation)
 
     def choose(self, is_validation: bool) -> None:

@@ -139,37 +139,25 @@ def find_movies(title: str, movies: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     """
     if movies.empty:
         return movies
-    query = plain_title(title[:LONGEST_QUERY])
-    names = movies["title"].map(plain_title)
+    query, found = plain_title(title[:LONGEST_QUERY]), []
+    words, names = set(query.split()), movies["title"].map(plain_title)
     without_year = names.str.replace(r" \d{4}$", "", regex=True)
-    words = set(query.split())
-    found = pd.DataFrame(
-        {
-            "rank": np.select(
-                [
-                    (names == query) | (without_year == query),
-                    names.str.startswith(query) & bool(words),
-                    names.map(lambda name: bool(words) and words <= set(name.split())),
-                    names.str.contains(query, regex=False) & bool(words),
-                ],
-                [0, 1, 2, 3],
-                default=9,
-            ),
-            "length": names.str.len(),
-        }
-    )
-    found = found[found["rank"] < 9].sort_values(["rank", "length"], kind="stable")
-    if len(found):
-        return movies.loc[found.index[:n]]
+    for row, (name, bare) in enumerate(zip(names, without_year, strict=True)):
+        alike = [name.startswith(query), words <= set(name.split()), query in name]
+        alike = [query in (name, bare), *(each and bool(words) for each in alike)]
+        if any(alike):
+            found.append((alike.index(True), len(name), row))
+    if found:
+        return movies.iloc[[row for _, _, row in sorted(found)[:n]]]
     # Typing errors: an article counts for nothing, in a short title it would weigh too much.
-    bare = without_year.str.replace(ARTICLE, "", regex=True)
+    bare = without_year.str.replace(ARTICLE, "", regex=True).tolist()
     query = re.sub(ARTICLE, "", query)
     for cutoff in (0.75, 0.0):
-        close = get_close_matches(query, bare.tolist(), n=n, cutoff=cutoff)
-        first_rows = [bare.index[bare == name][0] for name in dict.fromkeys(close)]
-        if cutoff and first_rows:
-            return movies.loc[first_rows]
-    suggestions = movies.loc[first_rows, "title"].tolist()[:3]
+        close = dict.fromkeys(get_close_matches(query, bare, n=n, cutoff=cutoff))
+        nearest = movies.iloc[[bare.index(name) for name in close]]
+        if cutoff and len(nearest):
+            return nearest
+    suggestions = nearest["title"].tolist()[:3]
     raise UnknownIdError(
         f"no movie is called {title[:LONGEST_QUERY]!r}; the nearest titles are {suggestions}"
     )

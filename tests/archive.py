@@ -36,10 +36,10 @@ def sha256(content: bytes) -> str:
 GOOD = archive()
 
 
-def serve(server: HTTPServer, *answers: int | str | bytes) -> str:
+def serve(server: HTTPServer, *answers: int | str | bytes | Response) -> str:
     """Let the server give these answers in turn, the last one for ever; return its address.
 
-    An answer is a status, "cut off" (half of the archive) or the body.
+    An answer is a status, "cut off" (half of the archive), the body or all of it.
     """
     left = list(answers or [GOOD])
 
@@ -50,7 +50,7 @@ def serve(server: HTTPServer, *answers: int | str | bytes) -> str:
         if answer == "cut off":  # an iterator, so that the length that is named stays
             half = iter([GOOD[: len(GOOD) // 2]])
             return Response(half, headers={"Content-Length": str(len(GOOD))})
-        return Response(answer)
+        return answer if isinstance(answer, Response) else Response(answer)
 
     server.clear()
     server.expect_request("/ml-1m.zip").respond_with_handler(handler)

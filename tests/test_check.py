@@ -77,7 +77,9 @@ def test_packages_that_are_missing_or_other_are_named(tmp_path):
     assert missing[1].startswith("no-such-thing is not installed")
 
 
-@pytest.mark.parametrize("name", ["model.pth", "config.yaml", "curve.csv", "embedding_path.npz"])
+@pytest.mark.parametrize(
+    "name", ["model.pth", "sequence_model.pth", "config.yaml", "curve.csv", "embedding_path.npz"]
+)
 def test_a_pretrained_file_that_is_missing_or_cut_off_is_named(pretrained, name):
     assert of(pretrained)[0] == OK
     path = pretrained / name
@@ -104,7 +106,7 @@ def test_weights_that_are_no_numbers_are_found(pretrained):
     (pretrained / "run.json").write_text(json.dumps(record))
     kind, words = of(pretrained)
     assert kind == WRONG
-    assert "user_embedding.weight holds values that are not finite" in words
+    assert "user_embedding.weight is not finite" in words
 
 
 def test_pretrained_arrays_hold_no_code(pretrained):

@@ -9,12 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
+    load_optimizer_state,
     load_weights,
     save_atomically,
 )
+from recformer_utils.tokens import MovieLensMetadata
+from tools.common import REPOSITORY
+from tools.stored import load_sequence_model
 
 
 def test_failed_save_leaves_the_old_file(tmp_path):
@@ -96,3 +101,91 @@ def test_what_is_no_state_of_a_model_is_refused(tmp_path, weights):
     save_atomically(weights, path)
     with pytest.raises(CheckpointError, match="not the weights of this model"):
         load_weights(nn.Linear(3, 2), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda weight: weight.double(), "float64"),
+        (lambda weight: weight.to_sparse(), "sparse"),
+        (lambda weight: weight * torch.nan, "not finite"),
+    ],
+)
+def test_weights_of_another_kind_are_refused_before_any_is_loaded(tmp_path, change, said):
+    path, model = tmp_path / "model.pth", nn.Linear(3, 2)
+    before = model.bias.detach().clone()
+    save_atomically({"bias": before + 1, "weight": change(model.weight.detach())}, path)
+    with pytest.raises(CheckpointError, match=f"weight.*{said}"):
+        load_weights(model, path)
+    assert torch.equal(model.bias, before)
+
+
+def test_places_that_are_looked_up_have_to_be_the_model_s_own(tmp_path):
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("places", torch.arange(5).unsqueeze(0))
+
+    path = tmp_path / "model.pth"
+    save_atomically({"places": torch.arange(5).unsqueeze(0) + 1}, path)
+    with pytest.raises(CheckpointError, match="places"):
+        load_weights(Placed(), path)
+
+
+@pytest.mark.parametrize("size", [0, 3, 100, 12_000])
+def test_moments_of_another_shape_never_reach_the_optimizer(size):
+    """PyTorch's fused step writes beyond them: segmentation faults, or worse."""
+    weight = nn.Parameter(torch.ones(402, 32))
+    optimizer = torch.optim.AdamW([weight], fused=True)
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    state = optimizer.state_dict()
+    load_optimizer_state(optimizer, state)
+    state["state"][0]["exp_avg"] = state["state"][0]["exp_avg_sq"] = torch.zeros(size)
+    with pytest.raises(ValueError, match=rf"exp_avg: there \[{size}\].* here \[402, 32\]"):
+        load_optimizer_state(optimizer, state)
+    assert optimizer.state[weight]["exp_avg"].shape == (402, 32)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "model.pth"
+    save_atomically(nn.Linear(3, 2).state_dict(), path)
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read now \(Permission denied") as error:
+        load_checkpoint(path)
+    assert "elete" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transformer.num_layers": 10**6},
+        {"transformer.embedding_dimension": 10**6},
+        {"transformer.context_window_size": 10**12},
+        {"transformer.num_heads": -1},
+        {"transformer.dropout_embeddings": 7.0},
+        {"item_features": 3},
+        {"item_features": 10**9},
+        {"transformer": [1, 2]},
+        {"pair_gaps": "no"},
+    ],
+    ids=str,
+)
+def test_a_declared_shape_is_bounded_by_the_weights_that_are_there(tmp_path, change):
+    sample, path = load_movielens("sample"), tmp_path / "sequence_model.pth"
+    rated = sample.movies[sample.movies["movie_id"].isin(sample.ratings["movie_id"])]
+    metadata = MovieLensMetadata.from_frames(sample.users, rated)
+    whole = load_checkpoint(REPOSITORY / "data/pretrained/sample/sequence_model.pth")
+    for name, value in change.items():
+        part = whole["config"]
+        *outer, name = name.split(".")
+        for key in outer:
+            part = part[key]
+        part[name] = value
+    save_atomically(whole, path)
+    with pytest.raises(CheckpointError, match=r"sequence_model\.pth"):
+        load_sequence_model(path, rated, metadata)

@@ -27,7 +27,6 @@ SOURCES = {  # what no output holds, and where it comes from
     "05": {"6,000": "a thousand times the gradient printed above"},
     "08": {
         ".8245": "Kang and McAuley (2018), table of results",
-        ".3264": "LRURec, README",
     },
     "09": {"26": "RATINGS_PER_USER of benchmarks/tricks.py, which made the stored runs"},
     "10": dict.fromkeys(

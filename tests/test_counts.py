@@ -108,7 +108,11 @@ def test_windows_need_as_many_operations_for_many_users_as_for_few(data):
 
 def test_the_optimizer_is_fused(data):
     trainer = TrainerConfig(
-        model_dir="", tensorboard_dir="", batch_size=1, starting_learning_rate=0.1, num_epochs=1
+        model_dir="unused",
+        tensorboard_dir="unused",
+        batch_size=1,
+        starting_learning_rate=0.1,
+        num_epochs=1,
     )
     assert make_optimizer(data.model, trainer, 1)[0].defaults["fused"]
 

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import torch
 
-from recformer_utils.distributed import share_of
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
@@ -25,6 +24,7 @@ from recformer_utils.sequences import Sequences
 from recformer_utils.training import load_checkpoint
 from recformer_utils.transformer import TransformerConfig
 from tools.common import REPOSITORY
+from tools.processes import share_of
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SMALL = ["--data", "sample", "--width", "16", "--layers", "1", "--length", "50", "--epochs", "4"]

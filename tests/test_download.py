@@ -1,9 +1,11 @@
 """The download of MovieLens-1M, from a server of our own that fails in several ways."""
 
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
+from werkzeug import Response
 
 from recformer_utils import movielens
 from recformer_utils.formats import download
@@ -106,6 +108,25 @@ def test_an_incomplete_or_damaged_folder_is_repaired(folder, capsys, name, damag
         assert "line 2: found 2 fields in '1::1'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        408,
+        429,
+        Response(status=302, headers={"Location": "http://[::1"}),
+        Response(iter([GOOD]), headers={"Content-Length": "abc"}),
+    ],
+    ids=["408", "429", "no address", "no length"],
+)
+def test_strange_answers_are_tried_again_and_told_in_a_sentence(folder, httpserver, answer):
+    serve(httpserver, answer, GOOD)
+    assert contents(download_movielens(folder)) == FILES
+    (folder / "README").unlink()
+    serve(httpserver, answer)
+    with pytest.raises(DownloadError, match="could not be downloaded in 4 attempts"):
+        download_movielens(folder)
+
+
 def test_a_failed_repair_changes_nothing(folder, httpserver):
     download_movielens(folder)
     (folder / "users.dat").unlink()
@@ -124,6 +145,44 @@ def test_a_file_in_the_way_is_not_touched(folder, httpserver):
         download_movielens(folder)
     assert folder.read_text() == "mine"
     assert not httpserver.log
+
+
+def test_a_server_that_drips_is_not_waited_for(folder, httpserver, monkeypatch):
+    released = threading.Event()
+
+    def drip(request):
+        def body():
+            yield GOOD[:1]
+            released.wait(20)
+
+        return Response(body(), headers={"Content-Length": str(len(GOOD))})
+
+    httpserver.clear()
+    httpserver.expect_request("/ml-1m.zip").respond_with_handler(drip)
+    monkeypatch.setattr(download, "LONGEST", 1)
+    try:
+        with pytest.raises(DownloadError, match="not done after 1 seconds"):
+            download_movielens(folder)
+    finally:
+        released.set()
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_links_to_nowhere_and_folders_in_the_way_are_named_before_anything_changes(folder):
+    folder.parent.mkdir()
+    folder.symlink_to(folder.parent / "drive-that-is-away")
+    with pytest.raises(DownloadError, match=r"ml-1m is not a folder"):
+        download_movielens(folder)
+    folder.unlink()
+    (folder / "users.dat").mkdir(parents=True)
+    (folder / "README").write_text("mine")
+    with pytest.raises(DownloadError, match=r"users\.dat is not a file"):
+        download_movielens(folder)
+    assert (folder / "README").read_text() == "mine"
+    (folder / "users.dat").rmdir()
+    (folder.parent / ".ml-1m-download").write_text("mine")
+    with pytest.raises(DownloadError, match=r"\.ml-1m-download is not a folder"):
+        download_movielens(folder)
 
 
 def test_of_two_downloads_at_once_the_second_says_so(folder):

@@ -1,4 +1,4 @@
-"""requirements.txt, environment.yml and requirements.lock agree with each other."""
+"""The lists of packages, their locks, environment.yml and what installs them agree with each other."""
 
 import re
 import sys
@@ -6,6 +6,7 @@ import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -60,7 +61,20 @@ def test_what_is_installed_is_what_is_pinned():
             assert version(name).split("+")[0] == pinned
 
 
-LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+LISTS = {  # what goes into .venv -> its locks
+    "requirements.txt": ["requirements.lock", "requirements-torch.lock"],
+    "requirements-test.txt": ["requirements-test.lock"],
+    "site/requirements.txt": ["site/requirements.lock"],
+    "site/demo/requirements.txt": ["site/demo/requirements.lock"],
+}
+TOOLS = {"tools/requirements.txt": ["tools/requirements.lock"]}  # an environment of its own
+
+
+def text_of(files: list[str]) -> str:
+    return "".join((REPOSITORY / file).read_text(encoding="utf-8") for file in files)
+
+
+LOCK = text_of([lock for locks in LISTS.values() for lock in locks])
 
 
 def locked(text: str) -> dict[str, list[str]]:
@@ -75,17 +89,33 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_lock_pins_what_requirements_txt_asks_for():
-    versions = locked(LOCK)
-    for name, pinned, _ in PINS:
-        assert versions[normal(name)] == [pinned], "run make lock"
+@pytest.mark.parametrize(("file", "locks"), (LISTS | TOOLS).items(), ids=str)
+def test_a_lock_pins_what_its_list_asks_for(file, locks):
+    versions = locked(text_of(locks))
+    lines = (REPOSITORY / file).read_text(encoding="utf-8").splitlines()
+    for line in filter(None, (line.partition("#")[0].strip() for line in lines)):
+        asked = Requirement(line)
+        assert versions[normal(asked.name)] == [next(iter(asked.specifier)).version], "make lock"
+
+
+def test_the_locks_of_one_environment_agree():
+    for file in (lock for locks in LISTS.values() for lock in locks):
+        for name, versions in locked(text_of([file])).items():
+            assert set(versions) <= set(locked(LOCK)[name])
+            assert len(set(locked(LOCK)[name])) == len(set(versions)), f"{name} in {file}"
+
+
+def test_pytorch_for_cpus_is_the_version_that_is_pinned():
+    (version,) = locked(text_of(["requirements-cpu.lock"]))["torch"]
+    assert [version.removesuffix("+cpu")] == locked(LOCK)["torch"]
 
 
 def test_each_locked_package_has_hashes_and_no_address():
-    assert "://" not in LOCK
-    assert not re.search(r"/(home|root|work|Users|tmp|opt)/", LOCK)
-    blocks = re.split(r"^(?=[A-Za-z0-9])", LOCK, flags=re.MULTILINE)[1:]
-    assert len(blocks) == sum(map(len, locked(LOCK).values()))
+    text = LOCK + text_of(["requirements-cpu.lock", *TOOLS["tools/requirements.txt"]])
+    assert "://" not in text
+    assert not re.search(r"/(home|root|work|Users|tmp|opt)/", text)
+    blocks = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == sum(map(len, locked(text).values()))
     for block in blocks:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block.splitlines()[0]
 
@@ -111,6 +141,27 @@ def test_the_lock_holds_all_that_is_needed_in_versions_that_fit():
             if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in extras):
                 wanted.append(needed)
     assert len(seen) > 100
+
+
+@pytest.mark.parametrize("file", ["Makefile", ".github/workflows/ci.yml"])
+def test_nothing_is_installed_without_its_hash_but_the_peers_of_the_benchmarks(file):
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    installs = [line for line in text.splitlines() if re.search(r"pip install", line)]
+    assert len(installs) >= 2
+    for line in installs:
+        ours = "--no-deps --no-build-isolation --editable ." in line  # this repository itself
+        assert "--require-hashes" in line or ours or "$(@D)" in line, line
+
+
+def test_the_audit_sees_every_lock():
+    audit = (REPOSITORY / "Makefile").read_text(encoding="utf-8").partition("\naudit:")[2]
+    for lock in (lock for locks in (LISTS | TOOLS).values() for lock in locks):
+        assert lock in audit or ("requirements*.lock" in audit and "/" not in lock)
+    for path in REPOSITORY.glob("site/**/package-lock.json"):
+        if "node_modules" not in path.parts:
+            assert (
+                f" {path.parent.relative_to(REPOSITORY)};" in audit or " site site/demo;" in audit
+            )
 
 
 def test_ci_runs_pinned_actions_that_may_only_read():

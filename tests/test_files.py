@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 from recformer_utils.runs.files import (
     InUseError,
@@ -66,14 +68,22 @@ def test_a_link_in_the_folder_is_removed_and_not_followed(tmp_path):
     assert (tmp_path / "kept/file").read_text() == "mine"
 
 
+def test_what_a_link_leads_to_is_not_emptied(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("mine")
+    (tmp_path / "work").symlink_to(tmp_path / "kept")
+    assert own_folder(tmp_path / "work") == tmp_path / "work-2"
+    assert (tmp_path / "kept/file").read_text() == "mine"
+
+
 def test_unfinished_files_are_cleared_by_the_next_who_works_there(tmp_path):
-    (tmp_path / ".model.pth.abc.part").write_text("half")
+    (tmp_path / ".model.pth.abc.recformer.part").write_text("half")
     (tmp_path / "more").mkdir()
-    (tmp_path / "more/.file.x.part").write_text("half")
-    (tmp_path / "notes.part").write_text("the reader's own")
+    (tmp_path / "more/.file.x.recformer.part").write_text("half")
+    (tmp_path / ".thesis.docx.part").write_text("the reader's own")
     with exclusive(tmp_path, "a test", tmp_path / "more"):
         left = sorted(path.name for path in tmp_path.rglob("*"))
-        assert left == [".lock", "more", "notes.part"]
+        assert left == [".lock", ".thesis.docx.part", "more"]
         with (
             pytest.raises(InUseError, match="a test is already running in this folder"),
             exclusive(tmp_path, "a test"),
@@ -81,6 +91,21 @@ def test_unfinished_files_are_cleared_by_the_next_who_works_there(tmp_path):
             pass
     with exclusive(tmp_path, "a test"):
         pass
+
+
+def test_a_folder_that_is_removed_just_then_is_made_again(tmp_path, monkeypatch):
+    """As when another download has just ended and cleared its folder away."""
+    acquire, removed = FileLock.acquire, []
+
+    def late(lock, *arguments, **options):
+        if not removed:
+            removed.append(shutil.rmtree(tmp_path / "work"))
+        return acquire(lock, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with exclusive(tmp_path / "work", "a test"):
+        assert (tmp_path / "work").is_dir()
+    assert removed
 
 
 def test_an_interrupt_while_writing_leaves_nothing(tmp_path):

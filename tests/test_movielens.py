@@ -1,9 +1,11 @@
 """The reader of MovieLens' files: what it accepts, what it refuses and in which words."""
 
+import os
 import pickle
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,17 @@ import pandas as pd
 import pytest
 
 from recformer_utils import movielens
-from recformer_utils.formats.files import FILES, read_movies, read_ratings, read_users
+from recformer_utils.formats.columns import MOVIE_COLUMNS, USER_COLUMNS
+from recformer_utils.formats.files import FILES, read_listing, read_ratings
 from recformer_utils.movielens import (
     MovieLens,
     MovieLensFormatError,
     MovieLensNotFoundError,
+    from_interactions,
     load_movielens,
     read_movielens_files,
 )
+from recformer_utils.training import load_checkpoint, load_config
 
 USERS = b"1::F::1::10::48067\n2::M::56::16::02460\n7::M::25::0::98107-2117\n"
 MOVIES = (
@@ -98,7 +103,7 @@ def test_line_ends_of_windows_and_a_missing_last_one_change_nothing(tmp_path):
 def test_titles_are_taken_literally(tmp_path, title):
     path = tmp_path / "movies.dat"
     path.write_bytes(f"3::{title}::Drama\n4::{title}::NA\n".encode("iso-8859-1"))
-    movies = read_movies(path)
+    movies = read_listing(path, MOVIE_COLUMNS)
     # A colon before the separator cannot be told from one after it: the first pair splits.
     if title == "a:":
         assert movies["title"].tolist() == ["a", "a"]
@@ -210,7 +215,10 @@ def test_ratings_alone_are_read_with_any_ids(tmp_path):
     assert read_ratings(path).to_numpy().tolist() == [[2**31 - 1, 0, 5, 2**31 - 1], [7, 8, 1, 0]]
 
 
-@pytest.mark.parametrize("read", [read_users, read_movies, read_ratings])
+READERS = [partial(read_listing, columns=USER_COLUMNS), read_ratings]
+
+
+@pytest.mark.parametrize("read", READERS, ids=["users", "ratings"])
 def test_a_missing_file_says_how_to_get_it(tmp_path, read):
     with pytest.raises(MovieLensNotFoundError, match=r"absent\.dat: found nothing.*make data"):
         read(tmp_path / "absent.dat")
@@ -363,3 +371,36 @@ def test_reading_movielens_1m_takes_little_memory(ml_1m):
     command = [sys.executable, "-c", code, str(ml_1m.folder)]
     kib = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert 20 * 1024 < kib < 400 * 1024  # the file alone has 24 MiB
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_is_called_by_its_name(tmp_path, encoding):
+    path = tmp_path / "users.dat"
+    path.write_bytes("1::F::1::10::48067\n".encode(encoding))
+    name = encoding.upper().removesuffix("-SIG")
+    with pytest.raises(MovieLensFormatError, match=f"found {name} text .a byte order mark"):
+        read_listing(path, USER_COLUMNS)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe with a name")
+@pytest.mark.parametrize("name", ["users.dat", "log.csv", "config.yaml", "model.pth"])
+def test_pipes_are_refused_without_opening_them(tmp_path, name):
+    """To open one would wait for whoever writes into it."""
+    path = tmp_path / name
+    os.mkfifo(path)
+    readers = {
+        "users.dat": partial(read_listing, columns=USER_COLUMNS), "log.csv": from_interactions,
+        "config.yaml": load_config, "model.pth": load_checkpoint,
+    }  # fmt: skip
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=rf"{name}: (found|not) (a|no) .*file"
+    ):
+        readers[name](path)
+
+
+def test_recformer_data_may_name_a_folder_in_the_form_of_csv(tmp_path, monkeypatch):
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1999),Drama\n")
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,9\n")
+    monkeypatch.setattr(movielens, "ML_1M_FOLDER", tmp_path / "none")
+    monkeypatch.setenv("RECFORMER_DATA", str(tmp_path))
+    assert load_movielens("ml-1m").counts == (1, 1, 1)

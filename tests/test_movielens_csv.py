@@ -212,3 +212,13 @@ def test_memory_grows_so_that_movielens_32m_stays_far_below_4_gib(tmp_path):
     kept = sum(np.dtype(dtype).itemsize for dtype, _ in RATING_COLUMNS.values())
     assert kept == 13 < a_row < 64
     assert peaks[3_000_000] + a_row * (32_000_204 - 3_000_000) / 2**20 < 4 * 1024
+
+
+def test_bytes_that_are_no_utf_8_are_named_with_their_line(tmp_path):
+    (tmp_path / "movies.csv").write_bytes(
+        "movieId,title,genres\n1,A (1999),Drama\n2,B (1999),Drama\n3,Amélie (2001),Comedy\n".encode(
+            "latin-1"
+        )
+    )
+    with pytest.raises(MovieLensFormatError, match=r"movies\.csv, line 4: found the byte e9"):
+        read_movies_csv(tmp_path / "movies.csv")

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
@@ -97,6 +98,12 @@ def test_no_output_is_a_script(path):
         ("text/html", "<img src=x onerror = alert(1)>"),
         ("text/html", "<a href='JavaScript:alert(1)'>here</a>"),
         ("text/html", "< iframe src=page>"),
+        ("text/html", "<svg/onload=alert(1)>"),
+        ("text/html", "<img/src=x/onerror=alert(1)>"),
+        ("text/html", "<a href='java&#115;cript:alert(1)'>here</a>"),
+        ("text/html", "<style>@import 'page';</style>"),
+        ("text/html", "<td style='background:url(page)'>1</td>"),
+        ("text/html", "<!--[if IE]><table><![endif]-->"),
         ("text/markdown", "| a |\n<script src=x>"),
         ("application/javascript", "alert(1)"),
         ("image/svg+xml", "<svg/>"),
@@ -115,6 +122,25 @@ def test_an_output_that_is_a_script_is_not_published(mime, content, monkeypatch,
     assert series.publish([path], "sample", everything=True) == 1
     assert "01_a.ipynb: nothing was stored, cell 1 holds" in capsys.readouterr().out
     assert path.read_text() == "before"
+
+
+HOSTILE = [
+    f"{before}<{tag}{gap}{attribute}>{after}"
+    for tag in ("script", "svg", "img", "iframe", "math", "details", "body", "marquee", "x-y", "a")
+    for gap in (" ", "/", "\t", "\n", "\x0c")
+    for attribute in ("onload=a()", "src=//h/x", "href=javascript:a()", "style=x:e(1)", "autofocus")
+    for before, after in (("", ""), ("Heat", "</td>"))
+]
+
+
+def test_hostile_titles_are_shown_by_a_frame_and_found_without_it():
+    assert len(HOSTILE) >= 300
+    frame = pd.DataFrame({"title": HOSTILE})
+    with pd.option_context("display.max_rows", None, "display.max_colwidth", None):
+        assert notebooks.not_allowed(frame.to_html()) == ""
+        assert notebooks.not_allowed(frame._repr_html_()) == ""
+    missed = [title for title in HOSTILE if not notebooks.not_allowed(f"<td>{title}")]
+    assert missed == []
 
 
 @every
@@ -313,10 +339,13 @@ def test_checks_refuse_wrong_answers_and_accept_right_ones(path):
     assert printed.count(": correct") == len(tagged(read(path), "check"))
 
 
-def test_pages_carry_the_alternative_texts(tmp_path):
-    notebook = read(PATHS[0])
+@every
+def test_pages_carry_the_alternative_texts_and_load_nothing(path, tmp_path):
+    notebook = read(path)
     series.write_page(notebook, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in page.lower()
+    assert not re.findall(r"""(?:src|@import|url\()\s*=?["'\s]*(?:https?:)?//""", page)
     assert notebooks.NO_ALT not in page
     for text in notebooks.alternative_texts(notebook):
         assert f'alt="{text}"' in page

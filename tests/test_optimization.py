@@ -20,7 +20,11 @@ from recformer_utils.training import (
 STEPS_PER_EPOCH = 50
 CPU = torch.device("cpu")
 PLAIN = TrainerConfig(
-    model_dir="", tensorboard_dir="", batch_size=8, starting_learning_rate=0.1, num_epochs=8
+    model_dir="unused",
+    tensorboard_dir="unused",
+    batch_size=8,
+    starting_learning_rate=0.1,
+    num_epochs=8,
 )
 
 

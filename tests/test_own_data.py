@@ -190,14 +190,104 @@ def test_a_missing_column_file_or_row_is_named(tmp_path):
     with pytest.raises(FileNotFoundError):
         from_interactions(tmp_path / "log.csv")
     (tmp_path / "log.csv").write_bytes(b"")
-    with pytest.raises(InteractionsError, match=r"log\.csv: not readable as CSV"):
+    with pytest.raises(
+        InteractionsError, match=r"log\.csv, line 1: found nothing; expected the names"
+    ):
         from_interactions(tmp_path / "log.csv")
     (tmp_path / "log.csv").write_text("user,item,timestamp\nNA,None,1\n", encoding="utf-8")
     assert rows(from_interactions(tmp_path / "log.csv")) == [("NA", "None", 5, 1)]
     (tmp_path / "log.csv").write_text("user,item,timestamp\na,b,1\n\na,c,2\n")
-    with pytest.raises(
-        InteractionsError, match=r"log\.csv, line 3, column 'timestamp': found nothing"
+    with pytest.raises(InteractionsError, match=r"log\.csv, line 3: found 0 fields; expected 3"):
+        from_interactions(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,1193,5,978300760\n2,661,3,978302109\n", "line 2: found 4 fields; expected 3"),
+        ("1,1193,978300760\n2,661\n", "line 3: found 2 fields; expected 3"),
+        ('1,"a\nb",978300760\n2,661\n', "line 4: found 2 fields"),
+        (
+            "1,2,978300760\n1,3,978300761\n1,4,oops\n",
+            "line 4, column 'timestamp': found no time ('o",
+        ),
+        (
+            "1,2,978300760\n1,3,2024-01-05\n",
+            "line 3, column 'timestamp': found a date among numbers",
+        ),
+        ("1,2,2024-13-01\n1,3,978300761\n", "line 2, column 'timestamp': found no time ('2"),
+        ("1,2,now\n", "found no time ('now')"),
+        ("1,2,today\n", "found no time ('today')"),
+        ("1,2,True\n", "found no time ('True')"),
+        ("1,2,20240105\n1,3,20240106\n", "found a date without its dashes"),
+        ("1,2,45292\n1,3,45293\n", "found what may be days since 1900"),
+        ("1,2,1700000000\n1,3,19676\n", "line 3, column 'timestamp': found another unit"),
+    ],
+)
+def test_a_file_is_read_field_by_field(tmp_path, text, message):
+    path = tmp_path / "log.csv"
+    path.write_text(f"user,item,timestamp\n{text}")
+    with pytest.raises(InteractionsError) as refused:
+        from_interactions(path)
+    assert message in str(refused.value)
+
+
+def test_titles_and_genres_of_a_file_are_kept_as_they_are_written(tmp_path):
+    path, titles = tmp_path / "log.csv", ["007", "1917", "2.50", "1e5", "NA", "Tea "]
+    lines = [f"u,{i},{i + 1},{title},01234" for i, title in enumerate(titles)]
+    path.write_text("\n".join(["user,item,timestamp,name,kind", *lines, "u,9,10,,"]) + "\n")
+    data = from_interactions(path, titles="name", genres="kind")
+    assert data.movies["title"].tolist() == [*titles, "9"]
+    assert set(data.movies["genres"]) == {"01234", NO_GENRES}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"timestamp": pd.array([1, 2, None, 4, 5], "Int64")},
+            "row 2, column 'timestamp': found no",
+        ),
+        ({"timestamp": [True] * 5}, "found no time ('True')"),
+        ({"stars": pd.array([1, 2, None, 4, 5], "Int64")}, "row 2, column 'stars': found nothing"),
+        ({"item": [["tea"]] * 5}, "column 'item': found values that are no ids"),
+    ],
+)
+def test_columns_of_other_kinds_are_refused_in_a_sentence(change, message):
+    with pytest.raises(InteractionsError) as refused:
+        from_interactions(log(**change), rating="stars" if "stars" in change else None)
+    assert message in str(refused.value)
+
+
+def test_columns_of_other_kinds_are_read_right():
+    plain = rows(from_interactions(log()))
+    for change in (
+        {"user": pd.Categorical(log()["user"])},
+        {"item": pd.array(log()["item"], "string")},
+        {"timestamp": pd.array(log()["timestamp"], "Int64")},
+        {"timestamp": pd.Series(log()["timestamp"].tolist(), dtype=object)},
     ):
+        assert rows(from_interactions(log(**change))) == plain
+    titles = pd.Series({"pot": "A pot"})
+    assert "A pot" in set(from_interactions(log(), titles=titles).movies["title"])
+
+
+def test_names_of_columns_are_unique_and_of_one_level(tmp_path):
+    twice = pd.concat([log(), log()[["item"]]], axis=1)
+    with pytest.raises(InteractionsError, match="found 'item' twice"):
+        from_interactions(twice)
+    with pytest.raises(InteractionsError, match="names of several levels"):
+        from_interactions(pd.concat({"a": log()}, axis=1))
+    with pytest.raises(ValueError, match="repeats must be"):
+        from_interactions(log(), repeats="latest")
+    path = tmp_path / "log.csv.gz"
+    log().to_csv(path, index=False)
+    with pytest.raises(
+        InteractionsError, match=r"log\.csv\.gz, line 1: .* expected UTF-8 text, not packed"
+    ):
+        from_interactions(path)
+    (tmp_path / "log.csv").write_bytes("user,item,timestamp\na,b,1\né,c,2\n".encode("latin-1"))
+    with pytest.raises(InteractionsError, match=r"log\.csv, line 3: found the byte e9"):
         from_interactions(tmp_path / "log.csv")
 
 

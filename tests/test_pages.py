@@ -17,15 +17,13 @@ FILES = (
     "movielens", "tokens", "sequences", "transformer", "movielens_transformer", "losses",
     "evaluation", "baselines", "training", "sequence_model",
 )  # fmt: skip
-BEHIND = ("formats", "runs", "posters", "distributed")
+BEHIND = ("formats", "runs", "posters")
 
 # Public names that no notebook prints, and why.
 NOT_PRINTED: dict[str, str] = {
     "load_movielens": "finds and reads the files; 01 prints what it returns",
     "find_movies": "a title search, which holds no idea of the series",
     "plain_title": "the title search's helper, see find_movies",
-    "batch_without_times": "what the demo's readers name: movies without times",
-    "load_sequence_model": "10 loads the stored weights by hand instead",
     "sequence_task": "hands the model to the loop of 06; no idea of its own",
     "train_sequence_model": "hands the model to the loop of 06; no idea of its own",
 }

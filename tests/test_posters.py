@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -260,6 +261,41 @@ def test_what_is_no_file_becomes_a_card(tmp_path, kind):
     reason = picture_of(5, "Jaws (1975)", "Horror", tmp_path).problem
     assert reason.startswith("5.jpg: no usable JPEG picture: ")
     assert str(tmp_path) not in reason  # it is printed into a stored output
+
+
+@pytest.mark.parametrize("value", [6000, 30_000, 65_535])
+def test_a_grey_poster_of_16_bits_keeps_its_brightness(tmp_path, value):
+    Image.fromarray(np.full((60, 40), value, np.uint16)).save(tmp_path / "7.png")
+    pixels = np.asarray(find_poster(7, tmp_path))
+    assert set(np.unique(pixels)) == {value // 256}
+
+
+def test_the_case_of_a_suffix_and_a_phone_s_jpeg_do_not_matter(tmp_path):
+    picture = Image.new("RGB", (40, 60), (10, 20, 200))
+    picture.save(tmp_path / "7.JPG", "JPEG")
+    picture.save(tmp_path / "8.jpg", "MPO", save_all=True, append_images=[picture])
+    for movie_id in (7, 8):
+        assert find_poster(movie_id, tmp_path).size == (40, 60)
+
+
+def test_a_pipe_is_refused_without_opening_it(tmp_path):
+    os.mkfifo(tmp_path / "7.png")
+    with pytest.raises(UnusablePosterError, match="not a file"):
+        find_poster(7, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\rb", "\x00\x1b[31m", "\u2028", "x" * 20_000, "w " * 9_000]
+)
+def test_any_text_is_drawn_on_its_line_or_cut(movies, shown, text):
+    movies.loc[0, ["title", "genres"]] = [f"{text} (1999)", text]
+    show_posters([[1, 2]], movies, captions=[[text, ""]], row_titles=[text])
+    assert title_card(1, text, text, (1, 1)).shape == (1, 1, 3)
+
+
+def test_hundreds_of_rows_are_several_pictures(movies, shown):
+    show_posters([[1, 2]] * 300, movies)
+    assert sum(len(v) > 0 for v in shown) >= 300 / posters.MOST_ROWS
 
 
 def test_a_missing_folder_is_no_error(tmp_path):

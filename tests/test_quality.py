@@ -11,8 +11,9 @@ import torch
 from benchmarks import quality, variants
 from benchmarks.peer_quality import ROW
 from recformer_utils.movielens import load_movielens
-from recformer_utils.sequence_model import SequenceModelConfig, load_sequence_model
+from recformer_utils.sequence_model import SequenceModelConfig
 from recformer_utils.transformer import TransformerConfig
+from tools.stored import load_sequence_model
 
 SMALL = quality.Row(
     7, "small", width=8, layers=1, heads=1, length=20, features=True, counts=True,

@@ -1,5 +1,7 @@
 """The sequence model and its batches: nothing lost, nothing doubled, no look ahead."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,23 +9,24 @@ import torch
 
 from benchmarks.quality import save_sequence_model
 from benchmarks.variants import VARIANTS
-from recformer_utils.runs import CheckpointError
+from recformer_utils.runs import CheckpointError, TrainerConfig
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceModel,
     SequenceModelConfig,
-    batch_without_times,
     gap_buckets,
     history_scores,
-    load_sequence_model,
     make_batch,
     next_movie_loss,
     rotate,
+    train_sequence_model,
     training_batches,
 )
-from recformer_utils.sequences import Questions, Sequences
+from recformer_utils.sequences import Questions, Sequences, leave_one_out
 from recformer_utils.tokens import MovieLensMetadata, movie_features
 from recformer_utils.transformer import TransformerConfig
+from tools.demo_model import batch_without_times
+from tools.stored import load_sequence_model
 
 LENGTHS = np.array([3, 40, 7, 1, 2, 25, 0, 90])
 VOCABULARY = 60
@@ -308,3 +311,19 @@ def test_a_stored_model_of_another_catalogue_or_kind_is_refused(catalogue, tmp_p
     torch.save(stored, tmp_path / "typo.pth")
     with pytest.raises(CheckpointError, match="temprature"):
         load_sequence_model(tmp_path / "typo.pth", movies, metadata)
+
+
+def test_a_checkpoint_of_other_data_is_refused(sequences, tmp_path):
+    def train(sequences, epochs):
+        trainer = TrainerConfig(
+            model_dir=str(tmp_path), tensorboard_dir=str(tmp_path / "curves"), batch_size=64,
+            starting_learning_rate=0.01, num_epochs=epochs, progress=False,
+        )  # fmt: skip
+        split = leave_one_out(sequences)
+        return train_sequence_model(model(), sequences, split, trainer).history
+
+    assert len(train(sequences, 1)) == 1
+    assert len(train(sequences, 2)) == 2
+    later = dataclasses.replace(sequences, timestamps=sequences.timestamps + 1)
+    with pytest.raises(CheckpointError, match="belongs to a run with another data"):
+        train(later, 3)

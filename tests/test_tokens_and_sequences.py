@@ -286,3 +286,12 @@ def test_order_is_by_user_then_time_and_ties_keep_theirs(longest):
     metadata = MovieLensMetadata.from_frames(frame.drop_duplicates("user_id"), frame)
     expected = sorted(range(400), key=lambda i: (users[i], stamps[i], i))
     assert order_by_time(frame, metadata).movie_tokens.tolist() == expected
+
+
+def test_data_without_a_window_to_learn_from_are_refused(tmp_path):
+    (tmp_path / "users.dat").write_text("1::F::1::10::48067\n")
+    (tmp_path / "movies.dat").write_text("1::A (1999)::Drama\n2::B (1999)::Drama\n")
+    (tmp_path / "ratings.dat").write_text("1::1::5::978300760\n1::2::5::978300761\n")
+    files = [tmp_path / f"{name}.dat" for name in ("movies", "users", "ratings")]
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        MovieLensSequenceDataset(*files, sequence_length=5)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from recformer_utils import training
 from recformer_utils.movielens import load_movielens
 from recformer_utils.movielens_transformer import MovieLensTransformer, init_weights
-from recformer_utils.runs import precision, record
+from recformer_utils.runs import precision, record, save_atomically
 from recformer_utils.runs.record import git_state
 from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, train_sequence_model
 from recformer_utils.sequences import leave_one_out, order_by_time
@@ -102,29 +103,72 @@ def tiny_model(config):
         (
             "batch_size",
             "batchsize",
-            "unknown key trainer_config.batchsize.*trainer_config.batch_size",
+            "line 6: trainer_config.batchsize: unknown key.*trainer_config.batch_size",
         ),
-        ("num_heads", "heads", "unknown key movie_transformer_config.heads.*num_heads"),
+        ("num_heads", "heads", "movie_transformer_config.heads: unknown key.*num_heads"),
         ("  batch_size: 64\n", "", "trainer_config.batch_size is missing"),
         ("  data_dir:", "  # data_dir:", "trainer_config.data_dir is missing"),
         (
             "batch_size: 64",
             "batch_size: many",
-            "trainer_config.batch_size must be int, found 'many'",
+            "trainer_config.batch_size should be a valid integer, found 'many'",
         ),
         ("trainer_config:", "trainer_config: [", "not readable as YAML"),
         ("rate: 0.01", "rate: 1e-2", "found '1e-2' \\(str\\); YAML reads it as text: write 0.01"),
         (
             "split: leave-one-out",
             "schedule: linear",
-            "trainer_config.schedule must be 'exponential' or 'cosine' or 'one-cycle', found 'linear'",
+            "trainer_config.schedule should be 'exponential', 'cosine' or 'one-cycle', found 'linear'",
         ),
+        (
+            "batch_size: 64",
+            "batch_size: 0",
+            "line 6: trainer_config.batch_size should be greater than or equal to 1",
+        ),
+        ("batch_size: 64", "batch_size: -1", "found -1"),
+        ("batch_size: 64", "batch_size: yes", "batch_size should be a valid integer, found True"),
+        ("batch_size: 64", "batch_size: 64\n  batch_size: 32", "line 7: .*again, as in line 6"),
+        ("batch_size: 64", "batch_size: &a 64", "line 6: anchors and aliases"),
+        ("batch_size: 64", "<<: {batch_size: 64}", "line 6: trainer_config.<< is not read"),
+        ("num_epochs: 3", "num_epochs: -1", "num_epochs should be greater than or equal to 1"),
+        ("num_epochs: 3", "num_epochs: 3\n  patience: 0", "patience should be greater"),
+        ("num_epochs: 3", "num_epochs: 3\n  warmup_fraction: .nan", "found nan"),
+        (
+            "num_epochs: 3",
+            "num_epochs: 3\n  warmup_fraction: 1.5",
+            "warmup_fraction should be less than or equal to 1",
+        ),
+        (
+            "num_epochs: 3",
+            "num_epochs: 3\n  max_gradient_norm: -1",
+            "norm should be greater than or equal to 0",
+        ),
+        (
+            "num_epochs: 3",
+            "num_epochs: 3\n  weight_decay: -1",
+            "weight_decay should be greater than or equal to 0",
+        ),
+        (
+            "num_epochs: 3",
+            "num_epochs: 3\n  validation_fraction: 0.0",
+            "validation_fraction should be greater than 0",
+        ),
+        (
+            "num_epochs: 3",
+            "num_epochs: 3\n  seed: 9223372036854775808",
+            "seed should be less than 2147483648",
+        ),
+        ("decay: 0.9", "decay: -1", "learning_rate_decay should be greater"),
+        ("device: cpu", "device: banana", "device should match pattern .*, found 'banana'"),
+        ("hidden_sizes: [8]", "hidden_sizes: [0]", "hidden_sizes.0 should be greater"),
+        ("dimension: 8", "dimension: 0", "embedding_dimension should be greater"),
+        ("model_dir: /", "model_dir: ~/", "model_dir should match pattern .*, found '~/"),
     ],
 )
 def test_a_bad_configuration_is_refused_by_file_and_key(config, tmp_path, old, new, message):
     path = tmp_path / "bad.yaml"
     path.write_text((tmp_path / "config.yaml").read_text().replace(old, new))
-    with pytest.raises(ConfigError, match=rf"bad\.yaml: .*{message}"):
+    with pytest.raises(ConfigError, match=rf"bad\.yaml.*{message}"):
         load_config(path)
 
 
@@ -345,7 +389,6 @@ def test_weights_that_the_last_step_of_an_epoch_broke_are_not_stored(config, tmp
     folder = tmp_path / "wild"
     config = elsewhere(config, folder, num_epochs=1)
     run_model_training(config)
-    kept = {name: (folder / name).read_bytes() for name in ("model.pth", "checkpoint.pth")}
     config["trainer_config"] |= {"num_epochs": 2, "batch_size": 100_000, "resume": False}
     seen = []
 
@@ -363,7 +406,62 @@ def test_weights_that_the_last_step_of_an_epoch_broke_are_not_stored(config, tmp
     with pytest.raises(FloatingPointError, match=r"step 1 of epoch 1 left .* not finite"):
         run_model_training(config, penalty=lambda logits, tokens: Breaks.apply(logits))
     assert len(seen) == 1
-    assert {name: (folder / name).read_bytes() for name in kept} == kept
+    assert not list(folder.glob("*.pth"))  # nor those of the run before: this one starts again
+
+
+@pytest.mark.parametrize("fresh", ["seed", "data", "nothing"])
+def test_a_run_started_afresh_and_killed_never_goes_on_with_the_old_one(config, tmp_path, fresh):
+    """What was killed before its first checkpoint starts again, as the run that was asked for."""
+    mine = tmp_path / "mine"
+    run_model_training(elsewhere(config, mine))
+    if fresh == "data":
+        ratings = tmp_path / "data/ratings.dat"
+        ratings.write_text("\n".join(ratings.read_text().splitlines()[:-30]) + "\n")
+    asked = {"seed": 5} if fresh == "seed" else {}
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_model_training(elsewhere(config, mine, resume=False, **asked), penalty=kill)
+    assert not list(mine.glob("*.pth"))
+    found = run_model_training(elsewhere(config, mine, **asked))
+    alone = run_model_training(elsewhere(config, tmp_path / "alone", **asked))
+    columns = ["train_loss", "validation_loss"]
+    assert found.history[columns].equals(alone.history[columns])
+    assert (mine / "model.pth").read_bytes() == (tmp_path / "alone/model.pth").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(100)),
+        lambda state: state["optimizer"]["state"][0].update(exp_avg_sq=torch.full((), 1.0)),
+        lambda state: state["optimizer"]["state"][0].pop("step"),
+        lambda state: state["optimizer"]["param_groups"][0].update(betas=(0.9, "0.999")),
+        lambda state: state["model"].popitem(),
+        lambda state: state["model"]["user_embedding.weight"].fill_(torch.inf),
+        lambda state: state["scheduler"].update(last_epoch="3"),
+        lambda state: state["optimizer"]["param_groups"][0].update(differentiable=True),
+        lambda state: state["optimizer"]["param_groups"][1].update(weight_decay=3.0),
+        lambda state: state["scheduler"].update(last_epoch=-5),
+        lambda state: state["scheduler"].update(base_lrs=[1.0, 1.0]),
+        lambda state: state["scheduler"].update(optimizer=None),
+        lambda state: state.update(history=[1, 2, 3]),
+        lambda state: state.update(history=[{}, {}, {}]),
+        lambda state: state["history"].reverse(),
+        lambda state: state["history"][0].update(train_loss=torch.nan),
+    ],
+)
+def test_a_checkpoint_is_checked_before_anything_of_it_is_loaded(config, broken):
+    run_model_training(config)
+    folder = Path(config["trainer_config"]["model_dir"])
+    state = load_checkpoint(folder / "checkpoint.pth")
+    broken(state)
+    save_atomically(state, folder / "checkpoint.pth")
+    config["trainer_config"]["num_epochs"] = 4
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pth: does not fit this run"):
+        run_model_training(config)
 
 
 def test_a_run_records_what_it_was_made_of(config, tmp_path):
@@ -395,6 +493,15 @@ def test_a_run_that_goes_on_elsewhere_says_from_which_epoch(config, tmp_path, mo
     assert [start["after_epoch"] for start in starts] == [0, 2]
     assert starts[1]["versions"]["python"] == "99"
     assert starts[1]["threads"] == threads
+
+
+@pytest.mark.parametrize("content", ["[1]", "[null]", "{}", "3", "half"])
+def test_a_record_that_is_none_is_written_anew(config, tmp_path, content):
+    run_model_training(elsewhere(config, tmp_path / "model", num_epochs=1))
+    (tmp_path / "model/run.json").write_text(content)
+    run_model_training(elsewhere(config, tmp_path / "model", num_epochs=2))
+    (start,) = json.loads((tmp_path / "model/run.json").read_text())
+    assert start["after_epoch"] == 1
 
 
 def test_a_run_does_not_go_on_with_other_data(config, tmp_path):

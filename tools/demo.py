@@ -9,6 +9,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+import psutil  # ipykernel brings it
 from filelock import FileLock  # PyTorch brings it
 
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
@@ -52,7 +54,13 @@ def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
     pretrained = load_pretrained(data, weights)
     rated = dataclasses.replace(data, movies=pretrained.movies)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    prefix = f".{out.name}."
+    for left in out.parent.glob(f"{prefix}*"):  # of a build that was killed
+        process = left.name.removeprefix(prefix).partition(".")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    mine = f"{prefix}{os.getpid()}."
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=mine) as temporary:
         folder = Path(temporary) / "new"
         shutil.copytree(DEMO / "src", folder)
         model = folder / "model.onnx"

@@ -15,16 +15,34 @@ from recformer_utils.evaluation import mask_history
 from recformer_utils.movielens import MovieLens
 from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import (
+    NO_TARGET,
+    SequenceBatch,
     SequenceModel,
-    batch_without_times,
-    load_sequence_model,
+    gap_buckets,
 )
 from recformer_utils.sequences import Sequences, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from tools.common import REPOSITORY
+from tools.stored import load_sequence_model
 
 LONGEST = 30  # films in most of the histories that are compared, as on the page (MOST in main.js)
+SECONDS_APART = 60  # taken between movies that are named without times
 TIE = 1e-5  # logits closer than this are a draw: float32 sums in another order end elsewhere
+
+
+def batch_without_times(
+    movie_tokens: torch.Tensor, seconds_apart: int = SECONDS_APART
+) -> SequenceBatch:
+    """Histories of which only the movies are known, int (batch, time), the oldest movie first."""
+    seconds = torch.full_like(movie_tokens, seconds_apart)
+    return SequenceBatch(
+        movie_tokens=movie_tokens,
+        lengths=torch.full_like(movie_tokens[:, 0], movie_tokens.shape[1]),
+        timestamps=seconds.cumsum(dim=1) - seconds,
+        next_timestamps=seconds.cumsum(dim=1),
+        gaps=gap_buckets(seconds),
+        targets=torch.full_like(movie_tokens, NO_TARGET),
+    )
 
 
 class ForAnybody(nn.Module):

@@ -4,10 +4,12 @@ import base64
 import html
 import io
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import numpy as np
+from nbconvert.filters import markdown2html
 from PIL import Image, ImageChops
 
 from recformer_utils.runs.files import replacing
@@ -15,10 +17,12 @@ from tools.common import REPOSITORY
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 NO_ALT = "No description has been provided for this image"  # nbconvert's words
-# What could act in a reader's browser; tables and text need none of it.
-ACTIVE = re.compile(
-    r"<\s*(script|iframe|object|embed|form|link|meta|base)\b|javascript:|<[^>]*\son\w+\s*=", re.I
-)
+# What a table needs. Everything else could act in a reader's browser, in ways too many to list.
+TAGS = {"div", "style", "table", "thead", "tbody", "tr", "th", "td", "p", "em", "strong", "code"}
+ATTRIBUTES = {
+    "class", "border", "scoped", "style", "rowspan", "colspan", "scope", "align", "valign",
+}  # fmt: skip
+STYLE = re.compile(r"[-\w\s.:;,#%(){}>]*")  # of a frame's table: no address, no escape, no import
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif")
 PLAIN_TYPES = ("text/plain", "text/markdown", "text/html", "text/latex", *IMAGE_TYPES)
 
@@ -114,16 +118,53 @@ def alternative_texts(notebook: nbformat.NotebookNode) -> list[str]:
     return [html.escape(alt) for _, _, alt in pictures(notebook)]
 
 
+class Allowed(HTMLParser):
+    """Notes the first thing in a piece of HTML that is not on the lists."""
+
+    found, in_style = "", False
+
+    def handle_starttag(self, tag, attributes):
+        self.in_style = tag == "style"
+        for name, value in attributes:
+            if name not in ATTRIBUTES or not STYLE.fullmatch(value or "") or "(" in (value or ""):
+                self.found = self.found or f"<{tag} {name}>"
+        if tag not in TAGS:
+            self.found = self.found or f"<{tag}>"
+
+    def handle_endtag(self, tag):
+        self.in_style = False
+
+    def handle_data(self, data):
+        if self.in_style and not STYLE.fullmatch(data):
+            self.found = self.found or f"<style> {data.strip()[:40]}"
+
+    def unknown(self, text):
+        self.found = self.found or f"<!{text[:40]}>"
+
+    handle_comment = handle_decl = handle_pi = unknown_decl = unknown
+
+
+def not_allowed(content: str) -> str:
+    """What a piece of HTML holds beyond a table and emphasis; or nothing."""
+    parser = Allowed(convert_charrefs=True)
+    parser.feed(content)
+    parser.close()
+    # What the parser keeps for text a browser may not.
+    return parser.found or ("<" if re.search(r"<(?![/a-zA-Z])", content) else "")
+
+
 def active_outputs(notebook: nbformat.NotebookNode) -> list[str]:
-    """Outputs that a published notebook may not carry, in words: scripts, and types unknown here."""
+    """Outputs that a published notebook may not carry, in words: what acts, and types unknown here."""
     found = []
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             for mime, content in output.get("data", {}).items():
                 if mime not in PLAIN_TYPES:
                     found.append(f"cell {number} holds {mime}")
-                elif mime in ("text/html", "text/markdown") and ACTIVE.search(content):
-                    found.append(f"cell {number} holds {ACTIVE.search(content)[0]!r} in {mime}")
+                    continue
+                page = {"text/html": str, "text/markdown": markdown2html}.get(mime)
+                if page and (what := not_allowed(page(content))):
+                    found.append(f"cell {number} holds {what!r} in {mime}")
     return found
 
 

@@ -270,6 +270,8 @@ def write_page(notebook: nbformat.NotebookNode, path: Path) -> None:
     page, _ = exporter.from_notebook_node(
         notebook, resources={"metadata": {"name": path.stem, "path": str(NOTEBOOKS)}}
     )
+    # The template's scripts come from another host. Without formulas and widgets none is needed.
+    page = re.sub(r"<script\b.*?</script>", "", page, flags=re.DOTALL | re.IGNORECASE)
     # nbconvert's lab template leaves out the alternative texts that the outputs carry.
     alts = iter(alternative_texts(notebook))
     page = re.sub(f'alt="{NO_ALT}"', lambda match: f'alt="{next(alts, NO_ALT)}"', page)

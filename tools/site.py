@@ -27,7 +27,9 @@ NEW, OLD = BUILD / "new", BUILD / "old"  # NEW becomes HTML when it is whole, HT
 SOURCE = BUILD / "source"
 STATIC = BUILD / "static"
 HTML = BUILD / "html"
-DOCS = [f"docs/{name}.md" for name in ("results", "speed", "troubleshooting", "glossary")]
+DOCS = [
+    f"docs/{name}.md" for name in ("results", "speed", "reliability", "troubleshooting", "glossary")
+]
 FIGURES = REPOSITORY / "notebooks/figures"
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from recformer_utils.distributed import join, share_task
 from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, sequence_task
@@ -30,6 +29,7 @@ from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.training import TrainerConfig, fit
 from recformer_utils.transformer import TransformerConfig
+from tools.processes import join, share_task
 
 
 def rank_folder(model_dir: Path) -> Path:

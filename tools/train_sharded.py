@@ -17,12 +17,12 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from recformer_utils.distributed import Loss, join, share_of
 from recformer_utils.movielens import load_movielens
 from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, training_batches
 from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.transformer import TransformerConfig
+from tools.processes import Loss, join, share_of
 from tools.sharded import shard_table, sharded_backward
 
 

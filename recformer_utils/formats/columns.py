@@ -1,8 +1,9 @@
 """The columns of the three tables, and the one check that every line of a file goes through."""
 
+import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def require_file(path: str | Path, expected: str) -> Path:
     """The path, if it is that of a file."""
     path = Path(path)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
+        found = "a folder" if path.is_dir() else "no file" if path.exists() else "nothing"
         raise MovieLensNotFoundError(f"{path}: found {found}; expected {expected}")
     return path
 
@@ -103,13 +104,12 @@ def read_lines(
                 found = f"{name} {quoted(field)}"
                 raise MovieLensFormatError(path, number, found, _in_words(allowed))
         rows.append(row)
-    values = zip(*rows, strict=True) if rows else [[] for _ in columns]
-    return pd.DataFrame(
-        {
-            name: pd.Series(column, dtype=dtype)
-            for (name, (dtype, _)), column in zip(columns.items(), values, strict=True)
-        }
-    )
+    return typed(pd.DataFrame(rows, columns=list(columns)), columns)
+
+
+def typed(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """The frame with the dtype of each column."""
+    return frame.astype({name: dtype for name, (dtype, _) in columns.items()})
 
 
 def _value(text: str, allowed: Allowed) -> int | str | None:
@@ -134,9 +134,30 @@ def _in_words(allowed: Allowed) -> str:
     return f"one of {', '.join(map(str, allowed))}"
 
 
-def quoted(text: str) -> str:
-    """The text in quotes, shortened to sixty characters."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+def quoted(text: str, longest: int = 60) -> str:
+    """The text in quotes, shortened to so many characters."""
+    return repr(text if len(text) <= longest else f"{text[: longest - 3]}...")
+
+
+def csv_rows(
+    path: str | Path, malformed: Callable[[int, str, str], Exception]
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file in UTF-8, each with the number of the line in which it begins.
+
+    Raises MovieLensNotFoundError, and what `malformed` makes of (line, found, expected).
+    """
+    raw, line = require_file(path, "a CSV file with a header").read_bytes(), 1
+    try:
+        rows = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
+        for row in rows:
+            yield line, row
+            line = rows.line_num + 1
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        found = f"the byte {raw[error.start]:02x}"
+        raise malformed(line, found, "UTF-8 text, not packed") from error
+    except csv.Error as error:
+        raise malformed(line, f"invalid CSV ({error})", "quotes in pairs") from error
 
 
 def require_known(
@@ -173,9 +194,6 @@ def unknown_users(user_ids: np.ndarray) -> pd.DataFrame:
     """A frame of users of whom nothing but the id is known, in order of the ids."""
     users = pd.DataFrame({"user_id": np.sort(np.asarray(user_ids, dtype=np.int32))})
     for name, (_, allowed) in list(USER_COLUMNS.items())[1:]:
-        if allowed is None:
-            users[name] = pd.Series("", index=users.index, dtype=str)
-        else:
-            nothing = np.full(len(users), -1)
-            users[name] = pd.Categorical.from_codes(nothing, categories=list(allowed))
+        nothing = [None] * len(users)
+        users[name] = "" if allowed is None else pd.Categorical(nothing, categories=list(allowed))
     return users

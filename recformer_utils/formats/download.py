@@ -2,7 +2,10 @@
 
 import contextlib
 import shutil
+import threading
 import zipfile
+from concurrent.futures import Future
+from os.path import lexists
 from pathlib import Path
 
 from recformer_utils import ROOT
@@ -15,6 +18,7 @@ ML_1M_COUNTS = (6_040, 3_883, 1_000_209)  # users, movies, ratings
 ML_1M_URL = "https://files.grouplens.org/datasets/movielens/"
 ML_1M_SHA256 = "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"
 RETRIES = 3
+LONGEST = 3600  # seconds that a download may take as a whole
 
 
 class DownloadError(RuntimeError):
@@ -36,16 +40,20 @@ def download_movielens(destination: str | Path = ML_1M_FOLDER) -> Path:
                 shutil.rmtree(scratch)
         print(f"{_shown(destination)} is complete: nothing to download.")
         return destination
-    if destination.exists() and not destination.is_dir():
-        raise DownloadError(f"{destination} is not a folder: move it away, then repeat.")
+    files = [destination / file for file in ("README", *FILES)]
+    wrong = [path for path in (destination, scratch) if lexists(path) and not path.is_dir()]
+    wrong += [path for path in files if path.is_dir()]
+    if wrong:
+        kind = "file" if wrong[0] in files else "folder"
+        raise DownloadError(f"{wrong[0]} is not a {kind}: move it away, then repeat.")
     with exclusive(scratch, "a download"), naming_path(destination):
         try:
             unpacked = _fetch(scratch)
             if destination.exists():
                 # Without ratings.dat the folder is incomplete, should a kill come in between.
                 (destination / FILES[-1]).unlink(missing_ok=True)
-                for file in ("README", *FILES):
-                    (unpacked / file).replace(destination / file)
+                for file in files:
+                    (unpacked / file.name).replace(file)
             else:
                 unpacked.replace(destination)
         finally:
@@ -61,10 +69,20 @@ def _fetch(folder: Path) -> Path:
 
     registry = {"ml-1m.zip": f"sha256:{ML_1M_SHA256}"}
     archive = pooch.create(folder, ML_1M_URL, registry=registry, retry_if_failed=RETRIES)
+    fetched: Future[str] = Future()
+
+    def fetch() -> None:
+        try:
+            fetched.set_result(archive.fetch("ml-1m.zip", progressbar=True))
+        except BaseException as error:
+            fetched.set_exception(error)
+
+    # requests limits the silence between two bytes only: a server may drip for days.
+    threading.Thread(target=fetch, daemon=True).start()
     try:
-        path = archive.fetch("ml-1m.zip", progressbar=True)
-    except (RequestException, ValueError) as error:  # ValueError: another hash
-        reason = str(error).rstrip(".")
+        path = fetched.result(timeout=LONGEST)
+    except (RequestException, ValueError, TimeoutError) as error:  # ValueError: another hash
+        reason = str(error).rstrip(".") or f"not done after {LONGEST} seconds"
         raise DownloadError(
             f"{ML_1M_URL}ml-1m.zip could not be downloaded in {RETRIES + 1} attempts: {reason}. "
             f"GroupLens' server has had certificate outages, so a later try may succeed. {BY_HAND}"

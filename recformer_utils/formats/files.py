@@ -6,12 +6,11 @@ up; it is read a block at a time: 32 million lines take 13 bytes each once read.
 """
 
 import contextlib
-import csv
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from recformer_utils.formats.columns import (
     USER_COLUMNS,
     Columns,
     MovieLensFormatError,
+    csv_rows,
     fits,
     quoted,
     read_lines,
@@ -30,6 +30,7 @@ from recformer_utils.formats.columns import (
     require_file,
     require_known,
     require_unique,
+    typed,
     unknown_users,
 )
 
@@ -39,7 +40,10 @@ BY_HAND = (
     "to data/ml-1m, or set RECFORMER_DATA to a folder with users.dat, movies.dat and ratings.dat."
 )
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
+}  # fmt: skip
 CSV_FILES = ("movies.csv", "ratings.csv")
 MOVIE_HEADER = ["movieId", "title", "genres"]
 RATING_HEADER = ["userId", "movieId", "rating", "timestamp"]
@@ -57,30 +61,22 @@ def read_movielens_files(
     folder = Path(ratings_file).parent
     if has_csv_form(folder) and not Path(ratings_file).is_file():
         return read_movielens_csv(*(folder / file for file in CSV_FILES))
-    users, movies = read_users(users_file), read_movies(movies_file)
+    users = read_listing(users_file, USER_COLUMNS)
+    movies = read_listing(movies_file, MOVIE_COLUMNS)
     return users, movies, read_ratings(ratings_file, users["user_id"], movies["movie_id"])
 
 
 def has_csv_form(folder: str | Path) -> bool:
     """Whether a folder holds ratings.csv and movies.csv but none of the `.dat` files."""
-    folder = Path(folder)
-    return all((folder / file).is_file() for file in CSV_FILES) and not any(
-        (folder / file).exists() for file in FILES
-    )
+    there = {path.name for path in Path(folder).glob("*")}
+    return there.issuperset(CSV_FILES) and there.isdisjoint(FILES)
 
 
-def read_users(path: str | Path) -> pd.DataFrame:
-    """Read `users.dat`; a malformed line or a repeated user raises MovieLensFormatError."""
-    users = _read_lines(path, _read_bytes(path), USER_COLUMNS)
-    require_unique(path, users, ["user_id"], 1)
-    return users
-
-
-def read_movies(path: str | Path) -> pd.DataFrame:
-    """Read `movies.dat`; a malformed line or a repeated movie raises MovieLensFormatError."""
-    movies = _read_lines(path, _read_bytes(path), MOVIE_COLUMNS)
-    require_unique(path, movies, ["movie_id"], 1)
-    return movies
+def read_listing(path: str | Path, columns: Columns) -> pd.DataFrame:
+    """Read `users.dat` or `movies.dat`; a malformed line or repeated id: MovieLensFormatError."""
+    listing = _read_lines(path, _read_bytes(path), columns)
+    require_unique(path, listing, list(columns)[:1], 1)
+    return listing
 
 
 def read_ratings(
@@ -93,7 +89,7 @@ def read_ratings(
     ratings = read_whole_numbers(plain, b",,,\n", list(RATING_COLUMNS)) if plain else None
     if ratings is None or not fits(ratings, RATING_COLUMNS):  # line by line tells what, and where
         ratings = _read_lines(path, raw, RATING_COLUMNS)
-    ratings = ratings.astype({name: dtype for name, (dtype, _) in RATING_COLUMNS.items()})
+    ratings = typed(ratings, RATING_COLUMNS)
     require_known(path, ratings["user_id"], user_ids, FILES[0], 1)
     require_known(path, ratings["movie_id"], movie_ids, FILES[1], 1)
     require_unique(path, ratings, ["user_id", "movie_id"], 1)
@@ -110,6 +106,10 @@ def _read_bytes(path: str | Path) -> bytes:
         if raw.startswith(mark):
             found = f"{encoding} text (a byte order mark)"
             raise MovieLensFormatError(path, 1, found, "ISO-8859-1 text")
+    return _lines_end_alike(raw)
+
+
+def _lines_end_alike(raw: bytes) -> bytes:
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n")
     return raw if raw.endswith(b"\n") else raw + b"\n"
@@ -150,19 +150,9 @@ def read_movielens_csv(
 
 def read_movies_csv(path: str | Path) -> pd.DataFrame:
     """Read `movies.csv`; a malformed line or a repeated movie raises MovieLensFormatError."""
-    with require_file(path, "a CSV file of MovieLens").open("rb") as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        lines = csv.reader(text, strict=True)
-        try:
-            _check_header(path, next(lines, MOVIE_HEADER), MOVIE_HEADER)
-            numbered = ((lines.line_num, row) for row in lines)
-            movies = read_lines(path, numbered, MOVIE_COLUMNS, ",", MOVIE_HEADER)
-        except UnicodeDecodeError as error:
-            found = f"the byte {error.object[error.start]:02x}"
-            raise MovieLensFormatError(path, lines.line_num + 1, found, "UTF-8 text") from error
-        except csv.Error as error:
-            found = f"invalid CSV ({error})"
-            raise MovieLensFormatError(path, lines.line_num, found, "quotes in pairs") from error
+    rows = csv_rows(path, partial(MovieLensFormatError, path))
+    _check_header(path, next(rows, (1, MOVIE_HEADER))[1], MOVIE_HEADER)
+    movies = read_lines(path, rows, MOVIE_COLUMNS, ",", MOVIE_HEADER)
     if movies.empty:
         raise MovieLensFormatError(path, 1, "no movie", f"{','.join(MOVIE_HEADER)}, then movies")
     require_unique(path, movies, ["movie_id"], 2)
@@ -176,7 +166,8 @@ def read_ratings_csv(path: str | Path, movie_ids: pd.Series | None = None) -> pd
     with require_file(path, "a CSV file of MovieLens").open("rb") as file:
         header = file.readline().decode("utf-8", "replace").lstrip("\ufeff")
         _check_header(path, header.rstrip("\r\n").split(","), RATING_HEADER)
-        for raw in _whole_lines(file):
+        while raw := file.read(BLOCK_BYTES) + file.readline():
+            raw = _lines_end_alike(raw)
             block = _read_block(raw)
             if block is None:  # something is unusual: line by line tells what, and where
                 block = _read_block_by_lines(path, line, raw)
@@ -197,19 +188,6 @@ def _check_header(path: str | Path, found: list[str], expected: list[str]) -> No
     if found != expected:
         header = f"the header {','.join(expected)}"
         raise MovieLensFormatError(path, 1, quoted(",".join(found)), header)
-
-
-def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Blocks that end with the end of a line, "\\n"."""
-    rest = b""
-    while chunk := file.read(BLOCK_BYTES):
-        chunk = rest + chunk
-        end = chunk.rfind(b"\n") + 1
-        rest = chunk[end:]
-        if end:
-            yield chunk[:end].replace(b"\r\n", b"\n")
-    if rest:
-        yield rest + b"\n"
 
 
 def _read_block(raw: bytes) -> pd.DataFrame | None:

@@ -4,6 +4,7 @@ import io
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from os.path import lexists
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from IPython.display import display
 from PIL import Image, ImageDraw, ImageOps
 
 from recformer_utils import ROOT
-from recformer_utils.posters.cards import cut, load_font, split_title, title_card
+from recformer_utils.posters.cards import cut, load_font, one_line, split_title, title_card
 
 POSTER_FOLDER = ROOT / "data/posters"
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
@@ -24,6 +25,7 @@ LARGEST_PIXELS = 40_000_000  # no poster is larger; a picture that claims to be 
 SMALLEST_SIDE = 16  # less is the one-pixel picture that some servers send for "not found"
 LARGEST_BYTES = 140_000  # of one picture: as text (base64) it stays below 200 KiB
 WIDTH, GAP, FRAME, POSTER_WIDTH = 1240, 22, 7, 186
+MOST_ROWS = 20  # of one picture: what has more is divided before it is drawn
 
 Marks = int | Sequence[int] | Callable[[int, int], bool] | None
 
@@ -69,12 +71,15 @@ def find_poster(movie_id: int, folder: Path | None = POSTER_FOLDER) -> Image.Ima
     Raises:
         UnusablePosterError: it is truncated, of another kind, far too large or small.
     """
-    files = [Path(folder, f"{movie_id}{suffix}") for suffix in FORMATS] if folder else []
+    suffixes = [suffix for each in FORMATS for suffix in (each, each.upper())]
+    files = [Path(folder, f"{movie_id}{suffix}") for suffix in suffixes] if folder else []
     path = next(filter(lexists, files), None)  # a link to nowhere is there too, and worth a word
     if path is None:
         return None
-    wanted = FORMATS[path.suffix]
+    wanted = FORMATS[path.suffix.lower()]
     try:
+        if not path.is_file():  # a pipe or a device could keep its reader waiting for ever
+            raise ValueError("not a file")
         with warnings.catch_warnings():
             # Pillow only warns about the smaller bombs, where a reader cannot tell which file.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -82,7 +87,10 @@ def find_poster(movie_id: int, folder: Path | None = POSTER_FOLDER) -> Image.Ima
                 width, height = image.size
                 if min(width, height) < SMALLEST_SIDE or width * height > LARGEST_PIXELS:
                     raise ValueError(f"{width} x {height} pixels")
-                picture = ImageOps.exif_transpose(image).convert("RGBA")
+                picture = ImageOps.exif_transpose(image)
+                if picture.mode.startswith("I"):  # 16 bits, which `convert` would cut off
+                    picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
+                picture = picture.convert("RGBA")
     except MemoryError:
         raise
     except Exception as error:  # decoders fed with garbage raise nearly anything
@@ -186,9 +194,8 @@ def compose(rows: list[Row], pictures: dict[int, Picture]) -> Image.Image:
             if place.movie_id in own:
                 _write(canvas, under, split_title(picture.title)[0], 13, TEXT, room)
             color, marked = RED if place.recommended else QUIET, place.recommended
-            _write(
-                canvas, (under[0], under[1] + named), place.caption, 15, color, room, bold=marked
-            )
+            under = (under[0], under[1] + named)
+            _write(canvas, under, place.caption, 15, color, room, bold=marked)
     return canvas
 
 
@@ -209,6 +216,7 @@ def _draw_place(canvas: Image.Image, place: Place, picture: Picture | None, box:
 
 def _write(canvas, at, text: str, size: int, color: str, room: float, anchor="mt", bold=False):
     """A line of text, in a smaller font where it would not fit, cut where it still does not."""
+    text = one_line(text)
     while size > 10 and load_font(size, bold).getlength(text) > room:
         size -= 1
     font = load_font(size, bold)
@@ -219,9 +227,10 @@ def _parts(rows: list[Row], pictures: dict[int, Picture]) -> Iterator[tuple[list
     """Rows with their encoded picture; in halves where that would have too many bytes."""
     shown = [pictures.get(place.movie_id) for row in rows for place in row.places]
     photographs = any(picture is not None and picture.own is not None for picture in shown)
-    canvas = compose(rows, pictures)
-    mime, data = encode(canvas, photographs)
-    if len(data) > LARGEST_BYTES and len(rows) > 1:
+    if few := len(rows) <= MOST_ROWS:
+        canvas = compose(rows, pictures)
+        mime, data = encode(canvas, photographs)
+    if not few or (len(data) > LARGEST_BYTES and len(rows) > 1):
         yield from _parts(rows[: len(rows) // 2], pictures)
         yield from _parts(rows[len(rows) // 2 :], pictures)
         return
@@ -233,20 +242,17 @@ def _parts(rows: list[Row], pictures: dict[int, Picture]) -> Iterator[tuple[list
 
 def encode(picture: Image.Image, photographs: bool = False) -> tuple[str, bytes]:
     """PNG with a palette, which suits title cards, or JPEG: the best that is small enough."""
-    for colors in () if photographs else (255, 128, 64):
-        buffer = io.BytesIO()
-        # k-means keeps each flat colour what it is; dithering would only add noise and bytes.
-        method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
-        palette = picture.quantize(colors, method, kmeans=1, dither=dither)
-        palette.save(buffer, "PNG", optimize=True)
-        if buffer.tell() <= LARGEST_BYTES:
-            return "image/png", buffer.getvalue()
-    for quality in (88, 80, 72):  # below, text breaks up
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= LARGEST_BYTES:
+    # k-means keeps each flat colour what it is; dithering would only add noise and bytes.
+    palette = partial(
+        picture.quantize, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+    )
+    attempts = [] if photographs else [("PNG", colors) for colors in (255, 128, 64)]
+    for kind, amount in [*attempts, *(("JPEG", quality) for quality in (88, 80, 72))]:
+        chosen = palette(amount) if kind == "PNG" else picture
+        chosen.save(buffer := io.BytesIO(), kind, quality=amount, optimize=True)
+        if buffer.tell() <= LARGEST_BYTES:  # below a quality of 72 text breaks up
             break
-    return "image/jpeg", buffer.getvalue()
+    return f"image/{kind.lower()}", buffer.getvalue()
 
 
 def alternative_text(rows: list[Row], pictures: dict[int, Picture], limit: int = 900) -> str:

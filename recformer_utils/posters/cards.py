@@ -22,8 +22,6 @@ ART = 0.6  # the part of the height that the picture takes
 MARGIN, LEADING = 0.075, 1.12
 SIZES = (0.125, 0.115, 0.105, 0.095, 0.086, 0.078, 0.071, 0.064, 0.058)  # of a title's letters
 ARTICLES = "The|A|An|Les|La|Le|L'|Der|Die|Das|Il|El|Los|Las|Det|Den|De|Het|Un|Une|Una|Lo|O"
-
-
 NO_GENRE = ("", "Other", "(no genres listed)")
 # Colours and layers of each genre, the most telling genre first.
 STYLES = yaml.safe_load(Path(__file__).with_name("cards.yaml").read_text("utf-8"))["genres"]
@@ -78,11 +76,9 @@ def _lettering(title: str, label: str, ink: str, height: float) -> list[tuple]:
     size /= UNIT
     baselines = [top + (0.86 + i * LEADING) * size for i in range(len(lines))]
     below = " · ".join(str(part) for part in (year, label.upper()) if part and part != "OTHER")
+    below = cut(below, load_font(0.058 * UNIT), wide * UNIT)
     set_lines = [(MARGIN, y, size, ink, line) for y, line in zip(baselines, lines, strict=True)]
-    return [
-        *set_lines,
-        (MARGIN, bottom, 0.058, ink, cut(below, load_font(0.058 * UNIT), wide * UNIT)),
-    ]
+    return [*set_lines, (MARGIN, bottom, 0.058, ink, below)]
 
 
 @lru_cache(maxsize=4096)
@@ -128,6 +124,7 @@ def _paint(image: Image.Image, shapes: list[tuple]) -> None:
 
 def fit_text(text: str, width: float, height: float) -> tuple[float, list[str]]:
     """The largest font size, and the lines, with which a text fits into a box (pixels), or is cut."""
+    text = one_line(text)
     for font in (load_font(share * UNIT) for share in SIZES):
         lines, room = wrap(text, font, width), int(height / (font.size * LEADING))
         if len(lines) <= room and all(font.getlength(line) <= width for line in lines):
@@ -149,10 +146,17 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     return lines
 
 
+def one_line(text: str) -> str:
+    """The text without line ends and other control characters, and no longer than any place."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text[:500])
+
+
 def cut(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
+    """The text on one line, or as much of it as fits with an ellipsis."""
+    text = one_line(text)
     while text and font.getlength(text) > width:
-        text = text.rstrip("…")[:-1].rstrip() + "…"
+        text = text.rstrip("…")[:-1].rstrip()
+        text = f"{text}…" if text else ""
     return text
 
 

@@ -3,8 +3,6 @@
 from recformer_utils.runs.checkpoints import (
     CheckpointError,
     load_checkpoint,
-    load_state,
-    load_stored,
     load_weights,
     save_atomically,
 )

@@ -13,7 +13,7 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-UNFINISHED = ".part"  # ends the name of a file that is not whole yet
+UNFINISHED = ".recformer.part"  # ends the name of a file that is not whole yet, and no other
 LOCK = ".lock"  # stays in the folder; the hold on it ends with the process, however that ends
 CANNOT_WRITE = {
     errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS,
@@ -75,10 +75,12 @@ def exclusive(folder: Path, work: str, *more: Path) -> Iterator[None]:
     """
     folder = Path(folder)
     with naming_path(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
-            lock.acquire(timeout=0)
+            while not lock.is_locked:
+                folder.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # another one has just removed it
+                    lock.acquire(timeout=0)
         except Timeout as error:
             raise InUseError(
                 f"{folder}: {work} is already running in this folder. Wait until it ends (or stop it), "
@@ -98,9 +100,10 @@ def own_folder(folder: str | Path) -> Path:
 
     While another process has it (the same notebook, opened twice), folder-2 is taken instead.
     """
-    for chosen in itertools.chain(
-        [Path(folder)], (Path(f"{folder}-{n}") for n in itertools.count(2))
-    ):
+    for number in itertools.count(1):
+        chosen = Path(folder if number == 1 else f"{folder}-{number}")
+        if chosen.is_symlink():  # what it leads to is not ours to empty
+            continue
         with naming_path(chosen), contextlib.suppress(Timeout):
             chosen.mkdir(parents=True, exist_ok=True)
             lock = FileLock(chosen.resolve() / LOCK, is_singleton=True)  # one a process and path

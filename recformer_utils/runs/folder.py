@@ -15,8 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recformer_utils.runs.checkpoints import (
     CheckpointError,
+    difference,
     first_lines,
     load_checkpoint,
+    load_optimizer_state,
     save_atomically,
 )
 from recformer_utils.runs.config import TrainerConfig
@@ -73,16 +75,23 @@ class RunFolder:
             if self.trainer.resume and self.checkpoint.exists():
                 self._resume()
                 print(f"resuming after epoch {len(self.history)} (resume: false starts again)")
+            else:  # what an earlier run left here must not pass for this one's, even after a kill
+                self.checkpoint.unlink(missing_ok=True)
+                self.model_file.unlink(missing_ok=True)
             write_record(self.folder / "run.json", len(self.history), record)
             curves = self.trainer.tensorboard_dir
             with naming_path(Path(curves)):
                 self.writer = SummaryWriter(curves, purge_step=len(self.history) + 1, flush_secs=10)
-            stack.callback(self.writer.close)
+            stack.callback(self._close_curves)
             self.open = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self.open.close()
+
+    def _close_curves(self) -> None:
+        with naming_path(Path(self.trainer.tensorboard_dir)):  # it writes what is left
+            self.writer.close()
 
     @property
     def best_epoch(self) -> int:
@@ -125,13 +134,10 @@ class RunFolder:
             there = state["config"]
             changed = [key for key, value in self.identity.items() if there.get(key) != value]
             if not changed:
-                for name, part in self.parts.items():
-                    part.load_state_dict(state[name])
-                self.history = list(state["history"])
+                self._take(state)
         except Exception as error:  # whatever a file that is no checkpoint of a run makes raise
-            raise CheckpointError(
-                f"{path}: does not fit this run ({first_lines(error)})"
-            ) from error
+            reason = f"does not fit this run ({first_lines(error)})"
+            raise CheckpointError(f"{path}: {reason}") from error
         if changed:
             raise CheckpointError(
                 f"{path}: belongs to a run with another {', '.join(changed)} "
@@ -139,6 +145,26 @@ class RunFolder:
                 f"here {[self.identity[key] for key in changed]}). "
                 f"Choose another model_dir, or set trainer_config.resume to false to start again"
             )
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Fills the parts once all of the state is known to fit; else ValueError and the like."""
+        model, optimizer, scheduler = self.parts.values()
+        row = {"epoch": int, "seconds": float} | dict.fromkeys(CURVES, float)
+        schedule = scheduler.state_dict() | {"last_epoch": int, "_step_count": int}
+        schedule["_last_lr"] = [float] * len(schedule["_last_lr"])
+        problem = (
+            difference(state["model"], dict(model.state_dict()), "model")
+            or difference(state["scheduler"], schedule, "scheduler")
+            or difference(state["history"], [row] * len(state["history"]), "history")
+        )
+        if problem or any(row["epoch"] != i for i, row in enumerate(state["history"], start=1)):
+            raise ValueError(problem or "its epochs are not 1, 2, 3, ...")
+        if state["scheduler"]["last_epoch"] < len(state["history"]):  # PyTorch's name for steps
+            raise ValueError("its schedule has fewer steps than epochs")
+        load_optimizer_state(optimizer, state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        model.load_state_dict(state["model"])
+        self.history = state["history"]
 
     def mean_loss(
         self, losses: torch.Tensor, epoch: int, batches: Callable[[int], Iterable[Any]]

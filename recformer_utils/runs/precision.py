@@ -38,11 +38,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device to compute on: CUDA, else Apple's MPS, else the CPU; ValueError if it is not here."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next((device for device, there in available.items() if there), "cpu")
-    if not available.get(torch.device(name).type, True):
-        raise ValueError(f"device {name!r} was asked for, but PyTorch finds none here: use 'auto'")
+    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+    there.append("cpu")
+    name = there[0] if name == "auto" else name
+    if name.partition(":")[0] not in there:
+        raise ValueError(f"device {name!r} is not here; there is {' and '.join(there)}")
     return torch.device(name)
 
 

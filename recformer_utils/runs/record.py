@@ -61,7 +61,11 @@ def machine() -> str:
 
 def write_record(path: Path, after_epoch: int, record: dict[str, Any]) -> None:
     """Adds a start of the run to its record, a list, unless it is like the one before."""
-    starts = json.loads(path.read_text()) if after_epoch and path.exists() else []
+    try:
+        starts = json.loads(path.read_text()) if after_epoch else []
+        starts = [start for start in starts if isinstance(start, dict)]
+    except (OSError, ValueError, TypeError):  # it is not there, or not what was written here
+        starts = []
     if not starts or {**starts[-1], "after_epoch": 0} != {"after_epoch": 0, **record}:
         starts.append({"after_epoch": after_epoch, **record})
     with replacing(path, mode=0o644) as file:

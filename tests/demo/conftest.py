@@ -51,9 +51,11 @@ def score_history(demo_tools):
 
     score_history(data) -> movie tokens, int (time,) -> float (1, vocab_size)
     """
-    from recformer_utils.sequence_model import SECONDS_APART, load_sequence_model, make_batch
+    from recformer_utils.sequence_model import make_batch
     from recformer_utils.sequences import Sequences
     from recformer_utils.tokens import MovieLensMetadata
+    from tools.demo_model import SECONDS_APART
+    from tools.stored import load_sequence_model
 
     def of(data):
         movies = data.movies[data.movies["movie_id"].isin(data.ratings["movie_id"])]

@@ -3,7 +3,10 @@
 import functools
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,13 +16,12 @@ from benchmarks.quality import save_sequence_model
 from recformer_utils.evaluation import evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens import load_movielens
 from recformer_utils.sequence_model import (
-    SECONDS_APART,
     SequenceModel,
     SequenceModelConfig,
-    batch_without_times,
 )
 from recformer_utils.sequences import last_windows, leave_one_out
 from recformer_utils.transformer import TransformerConfig
+from tools.demo_model import SECONDS_APART, batch_without_times
 
 
 def check_export(demo_tools, score_history, data, folder):
@@ -87,9 +89,14 @@ def test_build_refuses_a_model_that_was_exported_wrong(demo_tools, tmp_path, mon
         return opset
 
     monkeypatch.setattr(demo_tools, "export", spoiled)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process in (ended.pid, os.getpid()):  # one was killed, the other is at work
+        (tmp_path / f".dist.{process}.left").mkdir()
     with pytest.raises(demo_tools.DemoError, match="not the one that was trained"):
         demo_tools.build(tmp_path / "dist", load_movielens("sample"))
-    assert not list(tmp_path.iterdir()), "nothing half-built is left"
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == [f".dist.{os.getpid()}.left"], "nothing half-built is left but another's work"
 
 
 @pytest.mark.realdata

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from recformer_utils.movielens import load_movielens
-from tests.faults import harness
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +41,3 @@ def config_for(forty_users):
         }  # fmt: skip
 
     return config
-
-
-def pytest_terminal_summary(terminalreporter):
-    if harness.KILLS:
-        total = sum(harness.KILLS.values())
-        terminalreporter.write_line(f"{total} kills: {dict(harness.KILLS)}")

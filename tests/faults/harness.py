@@ -11,16 +11,16 @@ import os
 import signal
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from pathlib import Path
 
+from tests.tally import count
+
 LONG = os.environ.get("RECFORMER_FAULTS") == "long"
 # Imports PyTorch once; each job is then a fork of that process and starts at once.
 FORKS = multiprocessing.get_context("forkserver")
-KILLS: Counter[str] = Counter()  # processes killed so far, by job
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
 
 
@@ -130,7 +130,8 @@ def started(
     finally:
         process.kill()
         process.join()
-        KILLS[job.__name__] += process.exitcode == -signal.SIGKILL
+        if process.exitcode == -signal.SIGKILL:
+            count(f"kill: {job.__name__}", "kills")
 
 
 def run(

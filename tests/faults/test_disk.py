@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recformer_utils.runs import load_checkpoint
 from tests.faults import jobs
 from tests.faults.harness import run
 from tests.faults.test_training_killed import left_behind, same
@@ -56,9 +57,27 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(small_disk, config_for, tmp_pa
     assert "could not be written (No space left on device)" in said
     assert str(folder) in said
     assert {path: path.read_bytes() for path in before} == before
-    assert not list(folder.glob(".*.part"))
+    assert not list(folder.glob(".*.recformer.part"))
     ballast.unlink()
     ended = train(config_for(folder), tmp_path)
     assert ended.code == 0, ended.output
     assert "resuming after epoch" in ended.output
     assert same(left_behind(folder), left_behind(tmp_path / "whole"))
+
+
+def test_a_full_disk_under_the_curves_is_named_and_the_run_goes_on(
+    small_disk, config_for, tmp_path
+):
+    curves = small_disk / "curves"
+    config = config_for(tmp_path / "model", tensorboard_dir=str(curves), num_epochs=1)
+    assert train(config, tmp_path).code == 0
+    ballast = fill(small_disk, 0)
+    config = config_for(tmp_path / "model", tensorboard_dir=str(curves))
+    failed = train(config, tmp_path)
+    assert failed.code == 1
+    assert f"{curves}: could not be written (No space left on device)" in failed.output
+    ballast.unlink()
+    ended = train(config, tmp_path)
+    assert ended.code == 0, ended.output
+    state = load_checkpoint(tmp_path / "model/checkpoint.pth")
+    assert [row["epoch"] for row in state["history"]] == [1, 2, 3]

@@ -2,14 +2,14 @@
 
 import resource
 import signal
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hypothesis import strategies as st
 
+from tests.tally import count
+
 SECONDS = 20  # for one input; a hang, not a slow machine
-COUNTS: Counter[str] = Counter()
 
 
 class HangError(BaseException):
@@ -29,10 +29,17 @@ def memory(extra: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+class Tried:
+    """An input: accepted, unless it is marked as refused."""
+
+    refused = False
+
+
 @contextmanager
-def bounded(name: str) -> Iterator[None]:
-    """Counts an input, and stops a reader that hangs on it."""
-    COUNTS[name] += 1
+def bounded(name: str) -> Iterator[Tried]:
+    """Counts an input and how it ended, and stops a reader that hangs on it."""
+    tried, ended = Tried(), "wrong"
+    count(name, "inputs")
 
     def stop(number, frame):
         raise HangError(f"{name}: no answer within {SECONDS} s")
@@ -40,12 +47,14 @@ def bounded(name: str) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
-        yield
+        yield tried
+        ended = "refused" if tried.refused else "accepted"
     except MemoryError as error:
         raise AssertionError(f"{name}: more than a gigabyte") from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        count(name, ended)
 
 
 @st.composite

@@ -15,7 +15,8 @@ AXE = SITE / "node_modules/axe-core/axe.min.js"
 POSTS = post_data.posts()
 LAST = f"posts/{POSTS[-1].slug}.html"
 PAGES = ["index.html", *(f"posts/{post.slug}.html" for post in POSTS), "blog.html", "blog/tag.html"]
-PAGES += [f"docs/{name}.html" for name in ("results", "speed", "troubleshooting", "glossary")]
+DOCS = ("results", "speed", "reliability", "troubleshooting", "glossary")
+PAGES += [f"docs/{name}.html" for name in DOCS]
 WIDTHS = [360, 1280]
 
 in_two_ways = pytest.mark.parametrize(("width", "mode"), [(360, "dark"), (1280, "light")])

@@ -9,6 +9,7 @@ import sys
 import time
 
 from tests.site.conftest import HTML
+from tests.tally import count
 
 KILLS = 30 if os.environ.get("RECFORMER_FAULTS") == "long" else 2
 # When a page was made, and Sphinx's environment for the next build.
@@ -42,7 +43,10 @@ def test_a_killed_build_leaves_the_site_as_it_was_and_the_next_one_the_same(buil
             build.wait(lasted * (number + 1) / (KILLS + 1))
         except subprocess.TimeoutExpired:
             os.killpg(build.pid, signal.SIGKILL)
-            kills += build.wait() == -signal.SIGKILL
+            killed = build.wait() == -signal.SIGKILL
+            kills += killed
+            if killed:
+                count("kill: site", "kills")
         if HTML.exists():  # but for the moment in which the new one takes the old one's place
             assert digests() == whole
     assert kills >= KILLS // 2

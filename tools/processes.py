@@ -1,7 +1,5 @@
-"""Several processes train one model, with PyTorch's own engines.
+"""What the scripts that train in several processes share: PyTorch's own engines, configured.
 
-`tools/train_distributed.py`: each has a copy and computes a share of every batch, gradients are
-averaged. `tools/train_sharded.py`: the embedding table is cut over the processes (`tools/sharded.py`).
 Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, 2020.
 """
 
@@ -38,19 +36,6 @@ def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
         store = dist.PrefixStore(f"start-{start}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
     return rank, processes, device
-
-
-def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:
-    """Every `processes`-th row of a batch, starting at `rank`, and the weight of its mean loss.
-
-    With the weight, own positions with a target * processes / those of all, the average over the
-    processes is the mean over all positions. A process without a row gets one with weight 0.
-    """
-    rows = torch.arange(len(batch.lengths))[rank::processes]
-    counts = (batch.targets != NO_TARGET).sum(dim=1)  # (batch,)
-    weight = processes * counts[rows].sum().item() / counts.sum().item()
-    rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
-    return SequenceBatch(*(tensor[rows] for tensor in batch)), weight
 
 
 class Loss(nn.Module):
@@ -103,3 +88,16 @@ def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
         return dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
 
     return dataclasses.replace(task, batches=batches, step=step, validate=validate)
+
+
+def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:
+    """Every `processes`-th row of a batch, starting at `rank`, and the weight of its mean loss.
+
+    With the weight, own positions with a target * processes / those of all, the average over the
+    processes is the mean over all positions. A process without a row gets one with weight 0.
+    """
+    rows = torch.arange(len(batch.lengths))[rank::processes]
+    counts = (batch.targets != NO_TARGET).sum(dim=1)  # (batch,)
+    weight = processes * counts[rows].sum().item() / counts.sum().item()
+    rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
+    return SequenceBatch(*(tensor[rows] for tensor in batch)), weight
