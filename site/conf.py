@@ -34,6 +34,7 @@ html_favicon = "static/favicon.svg"
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables in outputs
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["attrs_block", "dollarmath", "amsmath"]
