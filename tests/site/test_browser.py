@@ -1,9 +1,10 @@
 """The site as a reader sees it: in a real browser, on a phone and a desk, by day and by night."""
 
-import json
 import re
-import subprocess
-import sys
+import zipfile
+from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,7 +12,6 @@ from tests.site.conftest import REPOSITORY, SITE
 from tools import post_data
 
 SCREENSHOTS = REPOSITORY / "build/screenshots"
-AXE = SITE / "node_modules/axe-core/axe.min.js"
 POSTS = post_data.posts()
 LAST = f"posts/{POSTS[-1].slug}.html"
 PAGES = ["index.html", *(f"posts/{post.slug}.html" for post in POSTS), "blog.html", "blog/tag.html"]
@@ -73,12 +73,10 @@ def test_no_page_scrolls_sideways_and_every_picture_is_there(open_page, path, wi
         ("search.html", 1280, "dark"),
     ],
 )
-def test_accessibility(open_page, path, width, mode):
+def test_accessibility(open_page, axe, path, width, mode):
     page = open_page(path, width, mode)
-    if not AXE.exists():  # the build fetches it
-        pytest.skip("needs axe-core, which npm could not install")
     load_pictures(page)
-    page.add_script_tag(path=AXE)
+    page.add_script_tag(path=axe)
     found = page.evaluate(
         "axe.run({preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa']}).then(r => r.violations.map("
         "v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120) + ' ' +"
@@ -122,16 +120,42 @@ def test_previous_and_next_follow_the_series(open_page):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_search_finds_a_post(open_page, width):
+def test_search_finds_a_section(open_page, width):
     page = open_page(LAST, width)
     page.locator(".search-button__button:visible").first.click()
-    page.locator("#pst-search-dialog input").fill("causality mask attention")
+    page.locator("#pst-search-dialog input").fill("positional encoding")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#search-results li a")
-    texts = page.locator("#search-results li a").all_inner_texts()
-    assert any("04 · Model" in text for text in texts)
-    page.locator("#search-results li a", has_text="04 · Model").first.click()
-    assert page.locator("h1").inner_text().startswith("04 · Model")
+    first = page.locator("#search-results li").first
+    first.wait_for()
+    assert "04 · Model" in first.inner_text()
+    assert first.locator("mark").all_inner_texts()[:2] == ["positional", "encoding."]
+    first.locator("a").click()
+    assert page.locator("section:target > h2").inner_text().startswith("10. Tokens become vectors")
+
+
+@pytest.mark.parametrize(
+    ("question", "title", "post"),
+    [
+        ("causal mask", "3. The future is masked", "04"),
+        ("NDCG", "", "08"),
+        ("leave one out", "", "03"),
+        ("windows", "", "03"),
+    ],
+)
+def test_search_puts_where_it_is_taught_among_the_first(open_page, question, title, post):
+    page = open_page(f"search.html?q={question}")
+    page.locator("#search-results li").first.wait_for()
+    texts = page.locator("#search-results li").all_inner_texts()[:5]
+    assert any(title in text and f"{post} · " in text for text in texts), texts
+
+
+@pytest.mark.parametrize("question", ["xyzzy", "<img src=x onerror=alert(1)>", ""])
+def test_search_says_when_there_is_nothing(open_page, question):
+    page = open_page(f"search.html?q={quote(question)}")
+    if question:
+        page.wait_for_function("document.querySelector('#search-status').textContent")
+        assert question in page.locator("#search-status").inner_text()
+    assert page.locator("#search-results li").count() == 0
 
 
 def test_dark_mode_is_chosen_and_kept(open_page):
@@ -175,28 +199,79 @@ def test_the_keyboard_shows_where_it_is(open_page, width, mode):
     assert len(seen) > 8
 
 
-@pytest.mark.parametrize("npm", [True, False], ids=["with npm", "without npm"])
-def test_formulas_are_set_without_another_host(chromium, built, tmp_path, npm):
-    """A page with a formula, by the site's own configuration; without npm its source is shown."""
-    state = json.loads((built[0].parent / "built.json").read_text(encoding="utf-8"))
-    if npm and not state["mathjax"]:
-        pytest.skip("the site was built without npm, so without MathJax")
-    (tmp_path / "source").mkdir()
-    text = "# recformer\n\n```{toctree}\nformula\n```\n"
-    (tmp_path / "source/index.md").write_text(text, encoding="utf-8")
-    text = "# Formula\n\nA square is $x^2$.\n"
-    (tmp_path / "source/formula.md").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "sphinx", "-q", "-c", SITE, "-d", tmp_path / "doctrees"]
-    command += [] if npm else ["-D", "html_math_renderer=source"]
-    subprocess.run([*command, tmp_path / "source", tmp_path / "html"], check=True)
-    page = chromium.new_page()
-    requests = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto((tmp_path / "html/formula.html").as_uri())
-    if npm:
-        page.wait_for_selector("mjx-container svg")
-    else:
-        assert page.locator("code.math").inner_text() == "x^2"
-    page.wait_for_load_state("networkidle")
-    assert all(url.startswith(("file:", "data:")) for url in requests)
-    page.close()
+@in_two_ways
+def test_formulas_are_set_without_a_script(open_page, width, mode):
+    for path in (
+        "posts/04-model.html",
+        "posts/05-overfit-one-batch.html",
+        f"posts/{POSTS[7].slug}.html",
+    ):
+        page = open_page(path, width, mode)
+        assert page.locator(".formula math").count() > 0
+        assert "$$" not in page.locator("article").inner_text()
+    page = open_page("posts/04-model.html", width, mode)
+    formula = page.locator(".formula math", has_text="attention")
+    fraction = formula.locator("mfrac").bounding_box()
+    above, below = (formula.locator(f"mfrac > :nth-child({n})").bounding_box() for n in (1, 2))
+    assert above["y"] + above["height"] <= below["y"] + 2  # set as a fraction, not in a row
+    assert fraction["height"] > 1.5 * above["height"]
+    code = page.locator(".cell_input", has_text="def attention(q, k, v)").first.bounding_box()
+    assert 0 < code["y"] - fraction["y"] < 400  # beside the code that it is
+
+
+def test_code_can_be_copied(open_page):
+    page = open_page("posts/04-model.html")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    block = page.locator(".cell_input .highlight", has_text="def attention(q, k, v)").first
+    block.hover()
+    block.get_by_role("button", name="Copy").click()
+    block.get_by_role("button", name="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.rstrip() in POSTS[3].code
+    assert page.locator(".cell_input pre").count() == page.locator("button.copy").count()
+
+
+def test_the_list_of_sections_follows(open_page):
+    page = open_page("posts/04-model.html", 1440)
+    for number in ("10.", "2."):
+        heading = page.locator("h2", has_text=re.compile(rf"^{number} "))
+        heading.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top + scrollY - 120)")
+        active = page.locator("#pst-page-toc-nav a.active", has_text=re.compile(rf"^{number} "))
+        active.wait_for()
+        box = active.bounding_box()
+        assert 0 <= box["y"] <= page.viewport_size["height"]
+
+
+def test_terms_lead_to_the_glossary(open_page):
+    page = open_page("posts/04-model.html")
+    links = page.locator("article a.term")
+    names = [name.lower() for name in links.all_inner_texts()]
+    assert len(names) == len(set(names)) > 12
+    assert "softmax" in names
+    links.filter(has_text="softmax").first.click()
+    target = page.locator("p:target")
+    assert target.inner_text().lower().startswith("softmax")
+
+
+def test_the_book_is_offered_and_whole(open_page, built):
+    page = open_page("index.html")
+    assert page.locator("a[href='recformer.epub']").count() == 1
+    with zipfile.ZipFile(built[0] / "recformer.epub") as book:
+        assert book.testzip() is None
+        names = book.namelist()
+        assert names[0] == "mimetype"
+        for post in POSTS:
+            chapter = ElementTree.fromstring(book.read(f"posts/{post.slug}.xhtml"))
+            text = " ".join(" ".join(chapter.itertext()).split())
+            assert post.title in text
+            pictures = [e for e in chapter.iter() if e.tag.endswith("}img") and e.get("alt")]
+            assert len(pictures) >= len(post.pictures())
+            assert not [e for e in chapter.iter() if e.tag.endswith("}script")]
+            for picture in pictures:
+                assert (Path("posts") / picture.get("src")).as_posix().replace(
+                    "posts/../", ""
+                ) in names
+        spine = book.read("content.opf").decode()
+        places = [spine.index(f'href="posts/{post.slug}.xhtml"') for post in POSTS]
+        assert places == sorted(places)
+        assert "blog/" not in spine
