@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from html import escape
 from pathlib import Path
 
 import ablog.blog
@@ -11,7 +12,7 @@ from docutils import nodes
 from latex2mathml.converter import convert as latex_to_mathml
 from PIL import Image
 
-from tools import post_data
+from tools import post_data, vector
 
 SITE = Path(__file__).resolve().parent
 
@@ -136,9 +137,36 @@ def label_pictures(app, doctree):
             "width": str(width),
             "height": str(height),
         }
-        box = nodes.container(classes=["figure-box"])
+        drawings = {kind: path.name for kind, path in vector.find(data).items()}
+        image["drawings"] = drawings
+        kinds = ["drawing", *(["scrolls"] if "narrow" not in drawings else [])] if drawings else []
+        box = nodes.container(classes=["figure-box", *kinds])
         image.replace_self(box)
         box += image
+
+
+DRAWN = """<picture>{narrow}
+<img alt="{alt}" src="{src}" width="{width:.0f}" height="{height:.0f}" loading="lazy"></picture>"""
+
+
+def show_drawings(app, doctree, docname):
+    """On the site plots are SVG: wide, and narrow where that is all the room. A book has the PNG."""
+    if docname not in POSTS or app.builder.name != "html":
+        return
+    for image in list(doctree.findall(nodes.image)):
+        files, size, root = image.get("drawings", {}), {}, "../_static/figures/"
+        if files:
+            for kind, name in files.items():
+                svg = (vector.FOLDER / name).read_text(encoding="utf-8")
+                size[kind] = dict(zip(("width", "height"), vector.pixels(svg), strict=True))
+            narrow = '<source media="(max-width: 767px)" srcset="{}" width="{width:.0f}" height="{height:.0f}">'
+            narrow = (
+                narrow.format(root + files["narrow"], **size["narrow"]) if "narrow" in files else ""
+            )
+            html = DRAWN.format(
+                narrow=narrow, alt=escape(image["alt"]), src=root + files["wide"], **size["wide"]
+            )
+            image.replace_self(nodes.raw("", html, format="html"))
 
 
 def link_terms(app, doctree, docname):
@@ -241,5 +269,6 @@ def setup(app):
     app.connect("doctree-read", label_pictures)
     app.connect("doctree-resolved", collect_sections)
     app.connect("doctree-resolved", link_terms)
+    app.connect("doctree-resolved", show_drawings)
     app.connect("build-finished", write_sections)
     app.connect("html-page-context", page_context)

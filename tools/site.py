@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
-from tools import post_data
+from tools import post_data, vector
 from tools.common import REPOSITORY
 from tools.site_cards import social_card, thumbnail
 from tools.site_check import check
@@ -108,6 +108,8 @@ def stage() -> None:
         write(SOURCE / f"posts/{post.slug}.ipynb", nbformat.writes(page(post, settings)))
     for path in DOCS:
         write(SOURCE / path, document(path, settings))
+    if vector.FOLDER.exists():
+        shutil.copytree(vector.FOLDER, STATIC / "figures")
     if FIGURES.exists():
         shutil.copytree(FIGURES, SOURCE / "posts/figures")
     row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))
