@@ -176,7 +176,10 @@ def link_terms(app, doctree, docname):
     wanted = dict(GLOSSARY)
     words = [text for part in doctree.findall(nodes.paragraph) for text in part.findall(nodes.Text)]
     for text in words:
-        if not isinstance(text.parent, nodes.paragraph | nodes.emphasis | nodes.strong):
+        above = text.parent
+        while isinstance(above, nodes.emphasis | nodes.strong):
+            above = above.parent
+        if not isinstance(above, nodes.paragraph):
             continue  # a link or code
         parts, end = [], 0
         for match in re.finditer(TERM, text):

@@ -366,10 +366,10 @@ def publish(paths: list[Path], data: str, everything: bool = False) -> int:
         if active := active_outputs(notebook):
             print(f"\n{path.name}: nothing was stored, {'; '.join(active)}")
             return 1
-        write_notebook(notebook, path)
-        if path.parent == NOTEBOOKS:
+        if path.parent == NOTEBOOKS:  # before the notebook, which is stale until it is stored
             vector.store(notebook, drawn)
-            vector.clear(map(read, series()))
+        write_notebook(notebook, path)
+    vector.clear(map(read, series()))
     return report_refresh()
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
 from tools.common import REPOSITORY
+from tools.notebooks import write_text
 
 FOLDER = REPOSITORY / "site/figures"
 WIDE, NARROW = 8.0, 3.3  # inches; shown at no less than 686 and 316 px (site.css, test_figures.py)
@@ -325,11 +326,10 @@ def taken(notebook) -> list[dict[str, str]]:
 
 def store(stored, drawings_of: list[dict[str, str]]) -> None:
     """Writes the drawings beside the site, named after the stored notebook's PNG."""
-    FOLDER.mkdir(exist_ok=True)
     for output, drawn in zip(plots(stored), drawings_of, strict=True):
         for kind, svg in drawn.items():
             path = FOLDER / f"{name_of(output.data['image/png'])}-{kind}.svg"
-            path.write_text(svg, encoding="utf-8")
+            write_text(path, svg)
 
 
 def clear(notebooks) -> None:
