@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 import ablog.blog
+from bs4 import BeautifulSoup
 from docutils import nodes
 from latex2mathml.converter import convert as latex_to_mathml
 from PIL import Image
@@ -215,6 +216,17 @@ def collect_sections(app, doctree, docname):
         })  # fmt: skip
 
 
+def as_xml(app, doctree, docname):
+    """A book is XML: HTML that the notebooks stored, such as tables, has to be well-formed."""
+    for raw in list(doctree.findall(nodes.raw)) if app.builder.name == "epub" else []:
+        if re.fullmatch(r"</?(?!br|hr|img)\w+>", raw.astext().strip()):
+            continue  # one tag of a pair
+        if raw["format"] == "html" and (body := BeautifulSoup(raw.astext(), "lxml").body):
+            for style in body("style"):
+                style.decompose()
+            raw.replace_self(nodes.raw("", body.decode_contents(), format="html"))
+
+
 def without_what_is_not_read(app):
     app.builder.search = False
     if app.builder.name == "epub":  # a book has no lists of its chapters by tag, author and year
@@ -273,5 +285,6 @@ def setup(app):
     app.connect("doctree-resolved", collect_sections)
     app.connect("doctree-resolved", link_terms)
     app.connect("doctree-resolved", show_drawings)
+    app.connect("doctree-resolved", as_xml)
     app.connect("build-finished", write_sections)
     app.connect("html-page-context", page_context)

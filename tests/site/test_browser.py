@@ -65,7 +65,7 @@ def test_no_page_scrolls_sideways_and_every_picture_is_there(open_page, path, wi
 
 
 # Large pages take axe ten seconds each: every page once, in turns by day and night, narrow and wide.
-@pytest.mark.parametrize(("number", "path"), enumerate([*PAGES, "search.html?q=loss"]))
+@pytest.mark.parametrize(("number", "path"), [*enumerate([*PAGES, "search.html?q=loss"])])
 def test_accessibility(open_page, axe, number, path):
     page = open_page(path, (360, 1280)[number % 2], ("dark", "light")[number // 2 % 2])
     load_pictures(page)
