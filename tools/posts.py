@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert import MarkdownExporter
 from nbconvert.filters import strip_ansi
 from nbconvert.preprocessors import Preprocessor
@@ -84,6 +83,9 @@ def markdown_tables(page: str) -> str:
 
 def safe_prose(source: str) -> str:
     """Markdown of a cell in which kramdown finds nothing that Jupyter would not have shown."""
+
+    # One of the site's packages, which `python -m tools.posts --help` does without.
+    from latex2mathml.converter import convert as latex_to_mathml
 
     def math(match: re.Match) -> str:
         # MathML, which needs no script of the blog's theme; kramdown leaves HTML alone.
