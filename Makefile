@@ -88,7 +88,7 @@ test-published: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.series compare
 
 lab: setup
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab notebooks/01_exploration.ipynb
 
 data: setup
 	$(BIN)/python -m recformer_utils.movielens

@@ -1,18 +1,47 @@
 """Sphinx configuration. Its input is what tools/site.py puts into site/_build/source."""
 
+import base64
+import io
 import json
+import re
+from html import escape
 from pathlib import Path
 
 import ablog.blog
+from bs4 import BeautifulSoup
 from docutils import nodes
+from latex2mathml.converter import convert as latex_to_mathml
+from PIL import Image
 
-from tools import post_data
+from tools import post_data, vector
 
 SITE = Path(__file__).resolve().parent
 
 SETTINGS = post_data.settings()
 POSTS = {f"posts/{post.slug}": post for post in post_data.posts()}
 BUILT = json.loads((SITE / "_build/built.json").read_text(encoding="utf-8"))
+# Terms that are as often meant as the words of every day; those get no link.
+EVERYDAY = set(
+    [
+        "compile",
+        "gap",
+        "global",
+        "head",
+        "history",
+        "key",
+        "map",
+        "position",
+        "query",
+        "question",
+        "rival",
+        "step",
+    ]
+)
+EVERYDAY |= {"every movie", "feature", "tied", "train", "value", "weight", "width"}
+GLOSSARY = {k: v for k, v in post_data.glossary().items() if k not in EVERYDAY}
+TERM = rf"\b({'|'.join(map(re.escape, sorted(GLOSSARY, key=len, reverse=True)))})s?\b"
+TERM = re.compile(TERM, re.IGNORECASE)
+SECTIONS = []
 BLOB = f"https://github.com/{SETTINGS['repository']}/blob/{SETTINGS['branch']}/"
 
 project = SETTINGS["title"]
@@ -30,17 +59,28 @@ html_show_sourcelink = False
 html_copy_source = False
 html_use_index = False
 html_baseurl = SETTINGS["url"]
+html_additional_pages = {"search": "search.html"}
 html_favicon = "static/favicon.svg"
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables in outputs
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["attrs_block", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
-mathjax_path = "mathjax/tex-svg.js"
-html_math_renderer = "mathjax" if BUILT["mathjax"] else "source"
+html_math_renderer = "mathml"
+
+epub_basename = SETTINGS["title"]
+epub_title = SETTINGS["series"]
+epub_description = SETTINGS["tagline"]
+epub_show_urls = "no"
+epub_tocscope = "includehidden"
+epub_tocdup = False
+epub_css_files = ["book.css"]
+suppress_warnings = ["epub.unknown_project_files"]  # site files that a book leaves out
+version = "1"  # which EPUB 3 asks for
 
 blog_title = SETTINGS["title"]
 blog_baseurl = SETTINGS["url"]
@@ -81,7 +121,7 @@ html_sidebars = {
 
 
 def label_pictures(app, doctree):
-    """Stored pictures get their alternative text, and a box that scrolls on small screens."""
+    """Stored pictures get their alternative text, their size, and a box that scrolls where narrow."""
     post = POSTS.get(app.env.docname)
     if post is None:
         return
@@ -90,11 +130,114 @@ def label_pictures(app, doctree):
     pictures = post.pictures()
     if len(images) != len(pictures):
         raise ValueError(f"{post.path.name}: {len(images)} pictures shown, {len(pictures)} stored")
-    for image, (_, _, alt) in zip(images, pictures, strict=True):
-        image["alt"] = alt
-        box = nodes.container(classes=["figure-box"])
+    for image, (_, data, alt) in zip(images, pictures, strict=True):
+        width, height = Image.open(io.BytesIO(base64.b64decode(data))).size
+        image.attributes |= {
+            "alt": alt,
+            "loading": "lazy",
+            "width": str(width),
+            "height": str(height),
+        }
+        drawings = {kind: path.name for kind, path in vector.find(data).items()}
+        image["drawings"] = drawings
+        kinds = ["drawing", *(["scrolls"] if "narrow" not in drawings else [])] if drawings else []
+        box = nodes.container(classes=["figure-box", *kinds])
         image.replace_self(box)
         box += image
+
+
+DRAWN = """<picture>{narrow}
+<img alt="{alt}" src="{src}" width="{width:.0f}" height="{height:.0f}" loading="lazy"></picture>"""
+
+
+def show_drawings(app, doctree, docname):
+    """On the site plots are SVG: wide, and narrow where that is all the room. A book has the PNG."""
+    if docname not in POSTS or app.builder.name != "html":
+        return
+    for image in list(doctree.findall(nodes.image)):
+        files, size, root = image.get("drawings", {}), {}, "../_static/figures/"
+        if files:
+            for kind, name in files.items():
+                svg = (vector.FOLDER / name).read_text(encoding="utf-8")
+                size[kind] = dict(zip(("width", "height"), vector.pixels(svg), strict=True))
+            narrow = '<source media="(max-width: 767px)" srcset="{}" width="{width:.0f}" height="{height:.0f}">'
+            narrow = (
+                narrow.format(root + files["narrow"], **size["narrow"]) if "narrow" in files else ""
+            )
+            html = DRAWN.format(
+                narrow=narrow, alt=escape(image["alt"]), src=root + files["wide"], **size["wide"]
+            )
+            image.replace_self(nodes.raw("", html, format="html"))
+
+
+def link_terms(app, doctree, docname):
+    """The first time that a post uses a term of the glossary, it leads there."""
+    if docname not in POSTS:
+        return
+    wanted = dict(GLOSSARY)
+    words = [text for part in doctree.findall(nodes.paragraph) for text in part.findall(nodes.Text)]
+    for text in words:
+        above = text.parent
+        while isinstance(above, nodes.emphasis | nodes.strong):
+            above = above.parent
+        if not isinstance(above, nodes.paragraph):
+            continue  # a link or code
+        parts, end = [], 0
+        for match in re.finditer(TERM, text):
+            anchor = wanted.get(match[1].lower())
+            if anchor is None:
+                continue
+            wanted = {term: other for term, other in wanted.items() if other != anchor}
+            link = app.builder.get_relative_uri(docname, "docs/glossary") + "#" + anchor
+            link = nodes.reference("", match[0], refuri=link, internal=True, classes=["term"])
+            parts += [nodes.Text(text[end : match.start()]), link]
+            end = match.end()
+        if parts:
+            text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+
+def collect_sections(app, doctree, docname):
+    """What the search looks through: each section's title and words, without those below it."""
+    if docname not in POSTS and not docname.startswith("docs/"):
+        return
+    doctree = doctree.deepcopy()
+    for part in list(doctree.findall(nodes.container)):
+        if "cell_output" in part["classes"]:
+            part.parent.remove(part)
+    page = doctree.next_node(nodes.title).astext()
+    for section in doctree.findall(nodes.section):
+        parts = [n for n in section.children if not isinstance(n, nodes.section | nodes.title)]
+        anchor = "" if section.parent is doctree else "#" + section["ids"][0]
+        SECTIONS.append({
+            "page": page,
+            "title": section.next_node(nodes.title).astext(),
+            "link": app.builder.get_target_uri(docname) + anchor,
+            "text": " ".join(" ".join(part.astext() for part in parts).split()),
+        })  # fmt: skip
+
+
+def as_xml(app, doctree, docname):
+    """A book is XML: HTML that the notebooks stored, such as tables, has to be well-formed."""
+    for raw in list(doctree.findall(nodes.raw)) if app.builder.name == "epub" else []:
+        if re.fullmatch(r"</?(?!br|hr|img)\w+>", raw.astext().strip()):
+            continue  # one tag of a pair
+        if raw["format"] == "html" and (body := BeautifulSoup(raw.astext(), "lxml").body):
+            for style in body("style"):
+                style.decompose()
+            raw.replace_self(nodes.raw("", body.decode_contents(), format="html"))
+
+
+def without_what_is_not_read(app):
+    app.builder.search = False
+    if app.builder.name == "epub":  # a book has no lists of its chapters by tag, author and year
+        app.events.listeners["html-collect-pages"] = []
+
+
+def write_sections(app, exception):
+    if exception is None and app.builder.name == "html":
+        SECTIONS.sort(key=lambda section: section["link"].partition("#")[0])  # stable
+        text = json.dumps(SECTIONS, ensure_ascii=False, separators=(",", ":"))
+        (Path(app.outdir) / "sections.json").write_text(text, encoding="utf-8")
 
 
 def page_context(app, pagename, templatename, context, doctree):
@@ -113,18 +256,35 @@ def page_context(app, pagename, templatename, context, doctree):
         "social_card": f"{SETTINGS['url']}_static/cards/{post.slug if post else 'index'}.png",
         "page_description": post.description if post else SETTINGS["tagline"],
     }
-    if post:
+    if post and app.builder.name == "html":
         meta = app.builder.templates.render("post-meta.html", context)
         context["body"] = context["body"].replace("</h1>", f"</h1>\n{meta}", 1)
-    return "home.html" if pagename == "index" else None
+        # What such a summary says is its name: "Show the code".
+        context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
+    # What Sphinx's own search would need on every page, before anything is painted.
+    unused = ("doctools.js", "sphinx_highlight.js")
+    context["script_files"] = [
+        file for file in context["script_files"] if not str(file.filename).endswith(unused)
+    ]
+    return "home.html" if pagename == "index" and app.builder.name == "html" else None
 
 
-def show_source(self, node):
-    self.body.append(f'<code class="math">{self.encode(node.astext())}</code>')
+def show_formula(translator, node):
+    """A formula as MathML, which browsers and readers of books set without a script."""
+    block = isinstance(node, nodes.math_block)
+    formula = latex_to_mathml(node.astext(), display="block" if block else "inline")
+    translator.body.append(f'<div class="formula">{formula}</div>' if block else formula)
     raise nodes.SkipNode
 
 
 def setup(app):
-    app.add_html_math_renderer("source", (show_source, None), (show_source, None))
+    app.add_html_math_renderer("mathml", (show_formula, None), (show_formula, None))
+    # The theme would search whole posts; static/search.js searches their sections.
+    app.connect("builder-inited", without_what_is_not_read)
     app.connect("doctree-read", label_pictures)
+    app.connect("doctree-resolved", collect_sections)
+    app.connect("doctree-resolved", link_terms)
+    app.connect("doctree-resolved", show_drawings)
+    app.connect("doctree-resolved", as_xml)
+    app.connect("build-finished", write_sections)
     app.connect("html-page-context", page_context)

@@ -162,6 +162,21 @@ def posts() -> list[Post]:
     return [Post(path, read(path)) for path in series()]
 
 
+TERM = re.compile(r"^\*\*(.+?)\*\* \(\d\d\)", re.MULTILINE)  # how the glossary begins an entry
+
+
+def term_anchor(terms: str) -> str:
+    """The anchor of an entry of the glossary: of "rating, interaction", term-rating."""
+    return "term-" + re.sub(r"\W+", "-", terms.split(",")[0].lower()).strip("-")
+
+
+def glossary() -> dict[str, str]:
+    """Each term of docs/glossary.md, in small letters, with the anchor of its entry."""
+    text = (REPOSITORY / "docs/glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(TERM, text)
+    return {term.lower(): term_anchor(entry) for entry in entries for term in entry.split(", ")}
+
+
 def without_code(source: str) -> str:
     """Markdown without its fenced blocks and code spans."""
     source = re.sub(r"^(```+|~~~+).*?^\1", "", source, flags=re.MULTILINE | re.DOTALL)

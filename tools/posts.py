@@ -35,7 +35,10 @@ TEMPLATE = """
 {{ output.data["text/markdown"] }}
 {% endblock %}
 """
+# Wide tables scroll by themselves, whatever the theme of the blog does with them.
+SCROLLS = '{: style="display: block; overflow-x: auto"}'
 FRONT_MATTER = """---
+layout: post
 title: {title}
 description: >-
   {description}
@@ -81,16 +84,30 @@ def markdown_tables(page: str) -> str:
 def safe_prose(source: str) -> str:
     """Markdown of a cell in which kramdown finds nothing that Jupyter would not have shown."""
 
+    # One of the site's packages, which `python -m tools.posts --help` does without.
+    from latex2mathml.converter import convert as latex_to_mathml
+
     def math(match: re.Match) -> str:
-        # kramdown writes $$ for both kinds and takes a bar for the edge of a table's cell.
-        body = (match["block"] or match["inline"]).replace("|", "\\vert ")
-        return f"\n$$\n{body.strip()}\n$$\n" if match["block"] else f"$${body}$$"
+        # MathML, which needs no script of the blog's theme; kramdown leaves HTML alone.
+        display = "block" if match["block"] else "inline"
+        return latex_to_mathml((match["block"] or match["inline"]).strip(), display=display)
 
     source = outside_code(MATH, math, source)
     source = outside_code(r"\{(?=:)", r"\{", source)
     # A bar makes a table of a paragraph, except in the lines that are meant as one.
     return outside_code(
         r"(?m)^(?!\s*\|).*$", lambda line: re.sub(r"(?<!\\)\|", r"\|", line[0]), source
+    )
+
+
+def scrolling(text: str) -> str:
+    """Markdown whose tables scroll by themselves where they are wider than the page."""
+    block = r"^(?P<fence>```+).*?^(?P=fence)[^\n]*$|(?P<table>(?:^\|[^\n]*\n)+)"
+    return re.sub(
+        block,
+        lambda match: match[0] + (f"{SCROLLS}\n" if match["table"] else ""),
+        text + "\n",
+        flags=re.MULTILINE | re.DOTALL,
     )
 
 
@@ -149,6 +166,7 @@ def write(post: Post, folder: Path, neighbors: list[Post]) -> Path:
     links = [f"[{other.title}]({mark.format(link_to(other))})" for other in neighbors]
     body += f"\n---\n\nThis post is {code} of *{about['series']}*."
     body += f" Go on with {' or '.join(links)}." if links else ""
+    body = scrolling(body)
     body = safe_from_liquid(outside_code(r"\n{3,}", "\n\n", body))
     body = re.sub(mark.format("(.+?)"), r"{% post_url \1 %}", body)
     data = post.data

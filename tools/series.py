@@ -3,6 +3,7 @@
 python -m tools.series run      executes copies into build/ and writes HTML pages there
 python -m tools.series publish  executes what is stale on MovieLens-1M, stores outputs in notebooks/
 python -m tools.series compare  executes everything on MovieLens-1M and compares every finding
+python -m tools.series draw     executes copies on MovieLens-1M and stores their plots for the site
 python -m tools.series refresh  regenerates navigation, contents, times, and the tables in README and docs
 """
 
@@ -33,6 +34,7 @@ from recformer_utils.movielens import (
     load_movielens,
 )
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
+from tools import vector
 from tools.common import REPOSITORY, machine
 from tools.freshness import code_hash
 from tools.notebooks import (
@@ -210,8 +212,10 @@ def refresh() -> list[Path]:
 # ---------------------------------------------------------------- execution
 
 
-def execute(path: Path, data: str, title: str) -> nbformat.NotebookNode:
+def execute(path: Path, data: str, title: str, draw: bool = False) -> nbformat.NotebookNode:
     """Runs a notebook from top to bottom in a fresh kernel and measures it.
+
+    With ``draw`` its plots hold their drawings for the site, for `tools.vector` to take.
 
     Raises:
         CellExecutionError: a cell failed; the notebook holds what ran, as ``error.notebook``.
@@ -228,9 +232,13 @@ def execute(path: Path, data: str, title: str) -> nbformat.NotebookNode:
     )
     started = time.perf_counter()
     environment = {**os.environ, "RECFORMER_DATASET": data, "COLUMNS": "100"}
+    if draw:
+        environment["PYTHONPATH"] = str(REPOSITORY)
     bar = tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", file=sys.stdout)
     count = 0
     with client.setup_kernel(env=environment, cwd=str(path.parent)), bar:
+        if draw:
+            _in_kernel(client, "__import__('tools.vector').vector.install()")
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "code" and cell.source.strip():
                 count += 1
@@ -254,11 +262,19 @@ def execute(path: Path, data: str, title: str) -> nbformat.NotebookNode:
 
 def _peak_mib(client: NotebookClient) -> int:
     """Peak resident memory of the kernel so far."""
-    reply = run_sync(client.kc.execute_interactive)(
-        "", silent=True, store_history=False, user_expressions={"peak": MEASURE_PEAK}, timeout=60
-    )
-    value = int(reply["content"]["user_expressions"]["peak"]["data"]["text/plain"])
+    value = int(_in_kernel(client, MEASURE_PEAK)["data"]["text/plain"])
     return value // (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _in_kernel(client: NotebookClient, expression: str) -> dict:
+    """What an expression is in the kernel of a notebook, which does not see it."""
+    reply = run_sync(client.kc.execute_interactive)(
+        "", silent=True, store_history=False, user_expressions={"it": expression}, timeout=60
+    )
+    value = reply["content"]["user_expressions"]["it"]
+    if value["status"] != "ok":
+        raise RuntimeError(f"{expression}: {value['evalue']}")
+    return value
 
 
 # ---------------------------------------------------------------- pages in build/
@@ -344,15 +360,32 @@ def publish(paths: list[Path], data: str, everything: bool = False) -> int:
         if not everything and is_fresh(read(path), title):
             continue
         try:
-            notebook = execute(path, data, title)
+            notebook = execute(path, data, title, True)
         except CellExecutionError as error:
             print(f"\n{path.name} stopped at an error, nothing was stored:\n{error}")
             return 1
+        drawn = vector.taken(notebook)
         if active := active_outputs(notebook):
             print(f"\n{path.name}: nothing was stored, {'; '.join(active)}")
             return 1
+        if path.parent == NOTEBOOKS:  # before the notebook, which is stale until it is stored
+            vector.store(notebook, drawn)
         write_notebook(notebook, path)
+    vector.clear(map(read, series()))
     return report_refresh()
+
+
+def draw(paths: list[Path], data: str) -> int:
+    """The drawings of plots as they are stored, without touching the notebooks."""
+    title = str(load_movielens(data)).split(":")[0]
+    for path in paths:
+        stored = read(path)
+        if not is_fresh(stored, title):
+            print(f"{path.name} is stale: publish it, that draws its plots, too")
+            return 1
+        vector.store(stored, vector.taken(execute(path, data, title, True)))
+    vector.clear(map(read, series()))
+    return 0
 
 
 def compare(paths: list[Path], data: str) -> int:
@@ -384,7 +417,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["run", "publish", "compare", "refresh"])
+    parser.add_argument("command", choices=["run", "publish", "compare", "draw", "refresh"])
     parser.add_argument("--only", nargs="*", default=[], help="numbers of notebooks, such as 03")
     parser.add_argument("--data", help="auto, sample, ml-1m or a folder")
     parser.add_argument("--all", action="store_true", help="publish also what is not stale")
@@ -402,6 +435,8 @@ def main() -> int:
                 return publish(paths, arguments.data or "ml-1m", everything)
             if arguments.command == "compare":
                 return compare(paths, arguments.data or "ml-1m")
+            if arguments.command == "draw":
+                return draw(paths, arguments.data or "ml-1m")
             return report_refresh()
     except (InUseError, NotWrittenError, MovieLensFormatError, MovieLensNotFoundError) as error:
         print(error, file=sys.stderr)

@@ -8,7 +8,6 @@ import argparse
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import nbformat
 
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
-from tools import post_data
+from tools import post_data, vector
 from tools.common import REPOSITORY
 from tools.site_cards import social_card, thumbnail
 from tools.site_check import check
@@ -37,20 +36,6 @@ def write(path: Path, content: str | bytes) -> None:
     """Writes a file of the build folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def fetch_mathjax() -> bool:
-    """MathJax from npm's lock file into the site's own files; False when that is not possible."""
-    wanted = SITE / "node_modules/mathjax/es5/tex-svg.js"
-    if not wanted.exists():
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--silent"]
-        try:
-            subprocess.run(command, cwd=SITE, check=True, timeout=120, capture_output=True)
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"npm could not install MathJax ({error}): left out, formulas show their source")
-            return False
-    write(STATIC / "mathjax/tex-svg.js", wanted.read_bytes())
-    return True
 
 
 def find_demo() -> Path | None:
@@ -106,6 +91,8 @@ def document(path: str, settings: dict) -> str:
     blob = f"https://github.com/{settings['repository']}/blob/{settings['branch']}/"
     text = (REPOSITORY / path).read_text(encoding="utf-8")
     text = re.sub(r"<!-- /?\w+ -->\n?", "", text)
+    if path.endswith("glossary.md"):  # each entry can be linked to
+        text = post_data.TERM.sub(lambda m: f"{{#{post_data.term_anchor(m[1])}}}\n{m[0]}", text)
     return "---\norphan: true\n---\n\n" + re.sub(r"\]\(\.\./", f"]({blob}", text)
 
 
@@ -123,6 +110,8 @@ def stage() -> None:
         write(SOURCE / f"posts/{post.slug}.ipynb", nbformat.writes(page(post, settings)))
     for path in DOCS:
         write(SOURCE / path, document(path, settings))
+    if vector.FOLDER.exists():
+        shutil.copytree(vector.FOLDER, STATIC / "figures")
     if FIGURES.exists():
         shutil.copytree(FIGURES, SOURCE / "posts/figures")
     row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))
@@ -133,7 +122,6 @@ def stage() -> None:
     write(SOURCE / "index.md", index)
     built = {
         "static": [str(STATIC)],
-        "mathjax": fetch_mathjax(),
         "demo": find_demo() is not None,
         "row": row,
     }
@@ -152,27 +140,36 @@ def main() -> int:
         return 1
 
 
+def sphinx(builder: str, target: Path, *options: str) -> int:
+    """Sphinx on what was staged, within this process: one of its own would outlive a kill."""
+    from sphinx.cmd.build import main
+
+    folders = ["-c", str(SITE), "-d", str(BUILD / "doctrees"), str(SOURCE), str(target)]
+    return main(["-q", "-b", builder, *options, *folders])
+
+
 def check_links() -> int:
     """Asks every address that the series links to; 1 when one does not answer."""
-    from sphinx.cmd.build import main as sphinx
-
     stage()
-    options = ["-E", "-q", "-b", "linkcheck", "-c", str(SITE), "-d", str(BUILD / "doctrees")]
-    return sphinx([*options, str(SOURCE), str(BUILD / "links")])
+    return sphinx("linkcheck", BUILD / "links", "-E")
 
 
 def build() -> int:
     """Builds beside what is there, which gives way to what is new only when that is whole."""
-    from sphinx.cmd.build import main as sphinx
-
     started = time.perf_counter()
     stage()
     # From nothing: every page lists the others, so a page left over from before may be wrong.
     shutil.rmtree(NEW, ignore_errors=True)
-    options = ["-E", "-W", "--keep-going", "-q", "-b", "html", "-c", str(SITE)]
-    # Within this process: one of its own would go on writing after a kill of this one.
-    if code := sphinx([*options, "-d", str(BUILD / "doctrees"), str(SOURCE), str(NEW)]):
+    if code := sphinx("html", NEW, "-E", "-W", "--keep-going"):
         return code
+    # A third of the theme's style names icons that no page shows (site.css draws those it does).
+    style = NEW / "_static/styles/pydata-sphinx-theme.css"
+    icons = r"(?<=\})(\.fa-[\w-]+(:{1,2}before)?,?)+\{--fa:[^}]*\}"
+    style.write_text(re.sub(icons, "", style.read_text(encoding="utf-8")), encoding="utf-8")
+    book = BUILD / "book"
+    if code := sphinx("epub", book, "-W", "--keep-going", "-D", "html_static_path=static"):
+        return code
+    shutil.copy(next(book.glob("*.epub")), NEW)
     if demo := find_demo():
         shutil.copytree(demo, NEW / "demo")
     shutil.rmtree(OLD, ignore_errors=True)

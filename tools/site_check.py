@@ -11,6 +11,18 @@ LOADED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "vide
 LOADED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "prefetch", "preconnect"}
 
 
+RAW_TABLE = re.compile(r"^ *\||\| *:?-{3,}", re.MULTILINE)
+
+
+def raw_tables(soup: BeautifulSoup) -> list[str]:
+    """Markdown's tables, outside of code, that a reader would see as bars and dashes: their begin."""
+    return [
+        text[RAW_TABLE.search(text).start() :].split("\n")[0]
+        for text in soup.find_all(string=RAW_TABLE)
+        if not text.find_parent(["pre", "code", "script", "style"])
+    ]
+
+
 def check(root: Path, url: str) -> list[str]:
     """What is wrong with the pages below ``root``, one line a problem; ``url`` is their address."""
     files = [path for path in sorted(root.rglob("*.html")) if "_static" not in path.parts]
@@ -23,6 +35,7 @@ def check(root: Path, url: str) -> list[str]:
     problems = []
     for path, soup in pages.items():
         name = path.relative_to(root).as_posix()
+        problems += [f"{name}: a table as raw text: {row[:40]}" for row in raw_tables(soup)]
         own = {path}
         for tag in soup.find_all(True):
             attribute = LOADED.get(tag.name, "href")

@@ -1,6 +1,9 @@
 """The built site, a server for it on this machine, and a browser to open it with."""
 
 import functools
+import gzip
+import io
+import os
 import resource
 import shutil
 import subprocess
@@ -11,6 +14,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SITE = REPOSITORY / "site"
@@ -35,32 +39,65 @@ def built() -> tuple[Path, float]:
     return HTML, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+class Zipped(SimpleHTTPRequestHandler):
+    """Serves text compressed, as hosts of static pages do."""
+
+    def log_message(self, *args):
+        pass
+
+    def send_head(self):
+        path = Path(self.translate_path(self.path))
+        path = path / "index.html" if path.is_dir() else path
+        if path.suffix not in (".html", ".css", ".js", ".json", ".svg") or not path.is_file():
+            return super().send_head()
+        body = gzip.compress(path.read_bytes(), 6)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return io.BytesIO(body)
+
+
 @pytest.fixture(scope="session")
 def address(built) -> Iterator[str]:
     """Where the built site is served: http://127.0.0.1:port/"""
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=built[0])
+    handler = functools.partial(Zipped, directory=built[0])
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 
 
+def left_out(why: str) -> None:
+    """A tool is not there: on a reader's machine its tests are skipped, in CI that is a failure."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"NOT TESTED: {why}")
+
+
 @pytest.fixture(scope="session")
 def chromium():
     """A browser of this machine, without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright for Python")
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        pytest.skip(f"no browser here (apt install chromium); looked for {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as p:
+        left_out(f"no browser here (apt install chromium); looked for {', '.join(BROWSERS)}")
+    with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> Path:
+    """axe-core, which looks for what keeps people out; from npm, as the lock file pins it."""
+    path = SITE / "node_modules/axe-core/axe.min.js"
+    if not path.exists():
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--silent"]
+        try:
+            subprocess.run(command, cwd=SITE, check=True, timeout=120, capture_output=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            left_out(f"npm could not install axe-core ({error})")
+    return path
 
 
 @pytest.fixture

@@ -116,6 +116,8 @@ def test_posts_are_listed_under_their_tags(built):
         ('<link rel="stylesheet" href="https://cdn.example.com/x.css">', "another host"),
         (f'<a href="{URL}none.html">x</a>', "leads nowhere"),
         ("x" * HEAVIEST, "bytes"),
+        ("<p>Result:\n| model | HR@10 |\n| - | - |</p>", "a table as raw text: | model | HR@10 |"),
+        ("<p>model | HR@10<br>--- | ---</p>", "a table as raw text: | ---"),
     ],
 )
 def test_the_check_finds(tmp_path, body, problem):

@@ -1,0 +1,112 @@
+"""Plots as SVG: text large enough, colours that everybody can tell apart, by day and by night."""
+
+import itertools
+import re
+from xml.etree import ElementTree
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from tools import notebooks, vector
+from tools.common import REPOSITORY
+
+THEMES = {"light": 0, "dark": 1}
+# What the eye without one kind of cone sees of linear RGB (Machado, Oliveira and Fernandes, 2009).
+EYES = {
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+MEANINGS = ["#2b4c7e", "#d1495b", "#1b998b", "#e8a33d", "#7b5ea7"]  # of one cycle; grey is "other"
+
+
+@pytest.fixture
+def figure():
+    plt.style.use("recformer_utils.recformer")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
+    left.plot([1, 2, 3], label="a line")
+    left.set_title("A title that is long enough to need more than one line on a phone")
+    left.text(1, 1, "pale", color="#E8A33D", fontsize=7)
+    right.bar(["one", "two", "three"], [1, 2, 3], color="#E8A33D")
+    right.text(1, 0.5, "white on a mark", color="white")
+    yield figure
+    plt.close(figure)
+
+
+def seen(color: str, eye: str) -> np.ndarray:
+    linear = np.clip(np.array(EYES[eye]) @ vector._linear(color), 0, 1)
+    return vector.LAB @ np.cbrt(vector.LMS @ linear)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_marks_stand_out_from_the_ground(theme):
+    for color, both in vector.PALETTE.items():
+        assert vector.contrast(both[THEMES[theme]], vector.GROUND[theme]) >= vector.MARK, color
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("eye", EYES)
+def test_colours_can_be_told_apart_by_every_eye(theme, eye):
+    colors = [vector.PALETTE[color][THEMES[theme]] for color in MEANINGS]
+    for one, other in itertools.combinations(colors, 2):
+        assert np.linalg.norm(seen(one, eye) - seen(other, eye)) > 0.07, (one, other)
+
+
+def test_the_measure_finds_colours_that_cannot():
+    assert np.linalg.norm(seen("#b00020", "deutan") - seen("#5a5a00", "deutan")) < 0.07
+    assert vector.contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert vector.contrast("#1b998b", "#ffffff") == pytest.approx(3.51, abs=0.01)
+
+
+def check(svg: str, shown: float) -> None:
+    """Sizes and contrasts of a drawing that is shown ``shown`` pixels wide at the least."""
+    ElementTree.fromstring(svg)
+    scale = shown / vector.pixels(svg)[0] * 4 / 3
+    sizes = [float(s) for s in re.findall(r"(?:font-size: |font: [^;]*?)([\d.]+)px", svg)]
+    assert sizes
+    assert min(sizes) * scale >= 12
+    day, night = re.search(
+        r":root\{color-scheme:light dark;(.*?)\}@media.*?\{:root\{(.*?)\}", svg
+    ).groups()
+    for values, ground in ((day, "light"), (night, "dark")):
+        for name, color in re.findall(r"--(t\w+):(#\w+);", values):
+            found = vector.contrast(color, vector.GROUND[ground])
+            assert found >= vector.TEXT or found < 1.3, (name, color, ground)
+    assert not re.search(r"(fill|stroke): #", svg.partition("</style>")[2])
+    assert "http" not in re.sub(r'xmlns[:\w]*="[^"]*"', "", svg)
+
+
+def test_a_plot_is_drawn_for_a_desk_and_for_a_phone(figure):
+    drawn = vector.drawings(figure)
+    assert set(drawn) == {"wide", "narrow"}
+    check(drawn["wide"], 686)
+    check(drawn["narrow"], 316)
+    (_, wide), (_, narrow) = vector.pixels(drawn["wide"]), vector.pixels(drawn["narrow"])
+    assert narrow > 1.3 * wide  # the panels stand below each other
+
+
+def test_where_texts_would_overlap_there_is_no_narrow_drawing(figure):
+    for y in range(3):
+        figure.axes[1].text(0, 1 + y / 50, "a note that lies on others")
+    assert set(vector.drawings(figure)) == {"wide"}
+
+
+@pytest.mark.parametrize("path", sorted(vector.FOLDER.glob("*.svg")), ids=lambda path: path.stem)
+def test_a_stored_drawing_belongs_to_a_plot_and_can_be_read(path):
+    stored = [notebooks.read(each) for each in notebooks.series()]
+    names = {vector.name_of(o.data["image/png"]) for book in stored for o in vector.plots(book)}
+    name, _, kind = path.stem.rpartition("-")
+    assert name in names, "python -m tools.series draw"
+    check(path.read_text(encoding="utf-8"), {"wide": 686, "narrow": 316}[kind])
+    assert path.stat().st_size < 150_000
+
+
+def test_every_plot_of_a_notebook_that_is_drawn_is_drawn():
+    """Until all are published anew, a notebook has either all of its drawings or none."""
+    for path in notebooks.series():
+        there = [bool(vector.find(o.data["image/png"])) for o in vector.plots(notebooks.read(path))]
+        assert len(set(there)) <= 1, (
+            f"{path.name}: python -m tools.series draw --only {path.name[:2]}"
+        )
+    assert sum(f.stat().st_size for f in (REPOSITORY / "site/figures").glob("*")) < 3_000_000
