@@ -17,7 +17,6 @@ BIN := .venv/bin
 READY := .venv/.ready
 TEST_READY := .venv/.test-ready
 SITE_READY := .venv/.site-ready
-DEMO_READY := .venv/.demo-ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 DATA ?= auto
 JOBS ?= 2
@@ -74,8 +73,8 @@ test-notebooks: $(TEST_READY)
 test-site: $(TEST_READY) $(SITE_READY)
 	$(BIN)/python -m pytest tests/site -rs
 
-test-realdata: $(TEST_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m realdata
+test-realdata: $(TEST_READY) $(SITE_READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata
 
 # Executes the series on MovieLens-1M and compares every finding with the stored one (bands in
 # tools/notebooks.py); about a quarter of an hour.
@@ -91,14 +90,10 @@ data: setup
 check: setup
 	$(BIN)/python -m tools.check
 
-demo: $(DEMO_READY)
+demo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo --data $(DATA)
 
-$(DEMO_READY): $(READY) site/demo/requirements.txt
-	$(PIP) -r site/demo/requirements.txt
-	@touch $(DEMO_READY)
-
-test-demo: $(TEST_READY) $(DEMO_READY)
+test-demo: $(TEST_READY) $(SITE_READY)
 	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs
 
 publish: setup
@@ -123,9 +118,7 @@ $(SITE_READY): $(READY) site/requirements.txt
 	$(PIP) -r site/requirements.txt
 	@touch $(SITE_READY)
 
-# The page that is published shows invented films: the licence of MovieLens forbids its own there.
-site: $(SITE_READY) $(DEMO_READY)
-	$(BIN)/python -m tools.demo --data sample
+site: $(SITE_READY)
 	$(BIN)/python -m tools.site
 
 links: $(SITE_READY)

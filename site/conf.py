@@ -9,6 +9,7 @@ from docutils import nodes
 from tools import post_data
 
 SITE = Path(__file__).resolve().parent
+DEMO = SITE / "_build/demo"  # as tools/demo.py built it
 
 SETTINGS = post_data.settings()
 POSTS = {f"posts/{post.slug}": post for post in post_data.posts()}
@@ -30,6 +31,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_use_index = False
 html_baseurl = SETTINGS["url"]
+html_additional_pages = {"404": "404.html"}
 html_favicon = "static/favicon.svg"
 
 nb_execution_mode = "off"
@@ -106,7 +108,8 @@ def page_context(app, pagename, templatename, context, doctree):
         "blob": BLOB,
         "posts": POSTS,
         "post": post,
-        "demo": BUILT["demo"],
+        "demo": (DEMO / "app.html").read_text(encoding="utf-8") if pagename == "index" else None,
+        "demo_scripts": sorted(path.name for path in DEMO.glob("*.js") if path.name != "theme.js"),
         "row": BUILT["row"],
         "headline": by_number[SETTINGS["headline"]],
         "summit": by_number[SETTINGS["summit"]],

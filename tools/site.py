@@ -15,8 +15,9 @@ from pathlib import Path
 
 import nbformat
 
+from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
-from tools import post_data
+from tools import demo, post_data
 from tools.common import REPOSITORY
 from tools.site_cards import social_card, thumbnail
 from tools.site_check import check
@@ -27,6 +28,7 @@ NEW, OLD = BUILD / "new", BUILD / "old"  # NEW becomes HTML when it is whole, HT
 SOURCE = BUILD / "source"
 STATIC = BUILD / "static"
 HTML = BUILD / "html"
+DEMO = BUILD / "demo"
 DOCS = [f"docs/{name}.md" for name in ("results", "speed", "troubleshooting", "glossary")]
 FIGURES = REPOSITORY / "notebooks/figures"
 
@@ -49,24 +51,6 @@ def fetch_mathjax() -> bool:
             return False
     write(STATIC / "mathjax/tex-svg.js", wanted.read_bytes())
     return True
-
-
-def find_demo() -> Path | None:
-    """The demo page as `make demo` built it; None where it is not built, or not to be published.
-
-    Raises:
-        SystemExit: it shows films whose licence forbids to publish them.
-    """
-    folder = SITE / "demo/dist"
-    if not (folder / "index.html").exists():
-        return None
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    if not manifest["data_set"]["may_be_published"]:
-        raise SystemExit(
-            f"site/demo/dist shows {manifest['data_set']['title']}, which may not be published: "
-            f"build it with `make demo DATA=sample`, or delete the folder"
-        )
-    return folder
 
 
 def page(post: post_data.Post, settings: dict) -> nbformat.NotebookNode:
@@ -132,7 +116,6 @@ def stage() -> None:
     built = {
         "static": [str(STATIC)],
         "mathjax": fetch_mathjax(),
-        "demo": find_demo() is not None,
         "row": row,
     }
     write(BUILD / "built.json", json.dumps(built))
@@ -165,14 +148,15 @@ def build() -> int:
 
     started = time.perf_counter()
     stage()
+    # The recommender, on invented films: the licence of MovieLens forbids its own on a public page.
+    print(f"The recommender: {demo.build(DEMO, load_movielens('sample'))['data_set']['title']}")
     # From nothing: every page lists the others, so a page left over from before may be wrong.
     shutil.rmtree(NEW, ignore_errors=True)
     options = ["-E", "-W", "--keep-going", "-q", "-b", "html", "-c", str(SITE)]
     # Within this process: one of its own would go on writing after a kill of this one.
     if code := sphinx([*options, "-d", str(BUILD / "doctrees"), str(SOURCE), str(NEW)]):
         return code
-    if demo := find_demo():
-        shutil.copytree(demo, NEW / "demo")
+    shutil.copytree(DEMO, NEW / "demo", ignore=shutil.ignore_patterns("app.html"))
     shutil.rmtree(OLD, ignore_errors=True)
     if HTML.exists():
         HTML.rename(OLD)
