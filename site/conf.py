@@ -116,6 +116,9 @@ def page_context(app, pagename, templatename, context, doctree):
         "social_card": f"{SETTINGS['url']}_static/cards/{post.slug if post else 'index'}.png",
         "page_description": post.description if post else SETTINGS["tagline"],
     }
+    if post and (Path(BUILT["static"][0]) / f"explain/{post.number:02d}.json").exists():
+        app.add_css_file("explain.css")
+        app.add_js_file("explain.js", type="module")
     if post:
         meta = app.builder.templates.render("post-meta.html", context)
         context["body"] = context["body"].replace("</h1>", f"</h1>\n{meta}", 1)

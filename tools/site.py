@@ -17,7 +17,7 @@ import nbformat
 
 from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
-from tools import demo, post_data
+from tools import demo, explain, post_data
 from tools.common import REPOSITORY
 from tools.site_cards import social_card, thumbnail
 from tools.site_check import check
@@ -108,6 +108,7 @@ def stage() -> None:
     if FIGURES.exists():
         shutil.copytree(FIGURES, SOURCE / "posts/figures")
     row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))
+    explain.write(STATIC / "explain")
     card = social_card(settings["series"], settings["tagline"], settings["title"], None)
     write(STATIC / "cards/index.png", card)
     toctree = "\n".join(f"posts/{post.slug}" for post in posts)
