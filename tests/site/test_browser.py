@@ -130,6 +130,8 @@ def test_the_front_page_is_light_and_holds_still(open_page, built, width):
         for file in files
     ]
     assert 200_000 < sum(sizes) < 500_000
+    waited_for = "head script[src]:not([defer]):not([type=module])"
+    assert page.locator(waited_for).count() == 0, "nothing is painted before these have come"
     shifts = page.evaluate(
         "new Promise((done) => { let sum = 0; new PerformanceObserver((list) => list.getEntries()"
         ".forEach((entry) => (sum += entry.value))).observe({type: 'layout-shift', buffered: true});"
@@ -145,6 +147,14 @@ def test_the_front_page_recommends(open_page):
     films = page.locator(".chip").nth(1).get_attribute("data-films")
     page.wait_for_selector(f'#ten[data-ready="{films}"]', state="attached")
     assert page.locator("#recommendations .card").count() == 10
+    page.locator("#picks .film").last.click()
+    assert page.locator(".leaves").count(), "one would leave the ten without the last film"
+    if AXE.exists():
+        page.add_script_tag(path=AXE)
+        found = page.evaluate(
+            "axe.run('#demo', {preload: false}).then(r => r.violations.map(v => v.id))"
+        )
+        assert found == []
     page.locator(".site-nav a", has_text="Posts").first.click()
     assert page.locator("#ten").get_attribute("data-ready") == films, "an anchor is no selection"
     page.go_back()
