@@ -17,7 +17,6 @@ BIN := .venv/bin
 READY := .venv/.ready
 TEST_READY := .venv/.test-ready
 SITE_READY := .venv/.site-ready
-DEMO_READY := .venv/.demo-ready
 LOCKED := python -m pip install --disable-pip-version-check --quiet --require-hashes
 PIP := $(BIN)/$(LOCKED)
 DATA ?= auto
@@ -79,8 +78,8 @@ test-notebooks: $(TEST_READY)
 test-site: $(TEST_READY) $(SITE_READY)
 	$(BIN)/python -m pytest tests/site -rs
 
-test-realdata: $(TEST_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m realdata
+test-realdata: $(TEST_READY) $(SITE_READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata
 
 # Executes the series on MovieLens-1M and compares every finding with the stored one (bands in
 # tools/notebooks.py); about a quarter of an hour.
@@ -96,14 +95,10 @@ data: setup
 check: setup
 	$(BIN)/python -m tools.check
 
-demo: $(DEMO_READY)
+demo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo --data $(DATA)
 
-$(DEMO_READY): $(READY) site/demo/requirements.lock
-	$(PIP) -r site/demo/requirements.lock
-	@touch $(DEMO_READY)
-
-test-demo: $(TEST_READY) $(DEMO_READY)
+test-demo: $(TEST_READY) $(SITE_READY)
 	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs
 
 publish: setup
@@ -128,9 +123,7 @@ $(SITE_READY): $(READY) site/requirements.lock
 	$(PIP) -r site/requirements.lock
 	@touch $(SITE_READY)
 
-# The page that is published shows invented films: the licence of MovieLens forbids its own there.
-site: $(SITE_READY) $(DEMO_READY)
-	$(BIN)/python -m tools.demo --data sample
+site: $(SITE_READY)
 	$(BIN)/python -m tools.site
 
 links: $(SITE_READY)
@@ -153,9 +146,9 @@ lock: $(SUPPLY_READY)
 	$(SUPPLY)/bin/python -m tools.lock
 
 audit: $(SUPPLY_READY)
-	for lock in requirements*.lock site/requirements.lock site/demo/requirements.lock tools/requirements.lock; do \
+	for lock in requirements*.lock site/requirements.lock tools/requirements.lock; do \
 		$(SUPPLY)/bin/pip-audit -r $$lock --require-hashes --disable-pip --strict || exit 1; done
-	for folder in site site/demo; do npm audit --prefix $$folder --package-lock-only || exit 1; done
+	npm audit --prefix site --package-lock-only
 
 clean:
 	rm -rf build site/_build site/demo/dist

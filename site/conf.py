@@ -16,6 +16,7 @@ from PIL import Image
 from tools import post_data, vector
 
 SITE = Path(__file__).resolve().parent
+DEMO = SITE / "_build/demo"  # as tools/demo.py built it
 
 SETTINGS = post_data.settings()
 POSTS = {f"posts/{post.slug}": post for post in post_data.posts()}
@@ -59,7 +60,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_use_index = False
 html_baseurl = SETTINGS["url"]
-html_additional_pages = {"search": "search.html"}
+html_additional_pages = {"search": "search.html", "404": "404.html"}
 html_favicon = "static/favicon.svg"
 
 nb_execution_mode = "off"
@@ -249,14 +250,19 @@ def page_context(app, pagename, templatename, context, doctree):
         "blob": BLOB,
         "posts": POSTS,
         "post": post,
-        "demo": BUILT["demo"],
+        "demo": (DEMO / "app.html").read_text(encoding="utf-8") if pagename == "index" else None,
+        "demo_scripts": sorted(path.name for path in DEMO.glob("*.js") if path.name != "theme.js"),
         "row": BUILT["row"],
         "headline": by_number[SETTINGS["headline"]],
         "summit": by_number[SETTINGS["summit"]],
         "social_card": f"{SETTINGS['url']}_static/cards/{post.slug if post else 'index'}.png",
         "page_description": post.description if post else SETTINGS["tagline"],
     }
-    if post and app.builder.name == "html":
+    html = app.builder.name == "html"
+    if html and post and (Path(BUILT["static"][0]) / f"explain/{post.number:02d}.json").exists():
+        app.add_css_file("explain.css")
+        app.add_js_file("explain.js", type="module")
+    if html and post:
         meta = app.builder.templates.render("post-meta.html", context)
         context["body"] = context["body"].replace("</h1>", f"</h1>\n{meta}", 1)
         # What such a summary says is its name: "Show the code".

@@ -1,43 +1,40 @@
 """Builds the demo page: python -m tools.demo [--data auto|sample|ml-1m|FOLDER] [--out FOLDER].
 
-Writes site/demo/dist: the page, the pretrained model as one ONNX file, the catalogue, the title
-cards, and the runtime from npm. Serve the folder with `python -m http.server` and open it.
+Writes site/demo/dist: the page, the pretrained model as one file of numbers, the catalogue and the
+title cards. Serve the folder with `python -m http.server` and open it. `make site` puts the same,
+with invented films, on its front page.
 """
 
 import argparse
 import dataclasses
-import gzip
 import hashlib
+import html
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
 import psutil  # ipykernel brings it
-from filelock import FileLock  # PyTorch brings it
+from fontTools import subset  # matplotlib brings it
 
 from recformer_utils.movielens import ML_1M_COUNTS, SAMPLE_FOLDER, MovieLens, load_movielens
 from recformer_utils.posters.cards import STYLES, font_file, split_title
 from recformer_utils.runs.checkpoints import CheckpointError
-from recformer_utils.runs.files import replacing
 from recformer_utils.tokens import MovieLensMetadata, find_movies
 from tools.card_svg import HEIGHT, WIDTH, instructions
 from tools.common import REPOSITORY
-from tools.demo_model import compare, export, load_pretrained
+from tools.demo_model import Pretrained, export, export_stored, load_pretrained
 
 DEMO = REPOSITORY / "site/demo"
-PACKAGE = "onnxruntime-web"
-# Of the package's many builds: WebAssembly on the CPU, the script that starts it included.
-RUNTIME_SCRIPT, RUNTIME_WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
-LARGEST_DIFFERENCE = 1e-5  # of a score, between PyTorch and the exported file
-
-
-class DemoError(RuntimeError):
-    """The demo cannot be built, or would not say what PyTorch says."""
+MARK = "<!-- {} -->"  # in app.html: what the build puts there
+BAR = '<span class="bar"></span>'  # its width is a style, which only scripts may set
+ABOUT_SAMPLE = (
+    "<strong>{} that do not exist</strong>: the titles of MovieLens-1M may not be put online. Have a "
+    "copy? Drop <code>ml-1m.zip</code> here for the real ones; it stays in your browser."
+)
 
 
 def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
@@ -63,41 +60,52 @@ def build(out: Path, data: MovieLens, weights: Path | None = None) -> dict:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=mine) as temporary:
         folder = Path(temporary) / "new"
         shutil.copytree(DEMO / "src", folder)
-        model = folder / "model.onnx"
-        opset = export(pretrained, model)
-        agreement = compare(pretrained, model)
-        print(f"model.onnx: {agreement}")
-        if (
-            agreement.same_ten < agreement.histories
-            or agreement.largest_difference > LARGEST_DIFFERENCE
-        ):
-            raise DemoError(f"the exported model is not the one that was trained: {agreement}")
         films = catalogue(rated, pretrained.metadata)
-        write_json(folder / "catalogue.json", {"films": films, "presets": presets(rated)})
-        write_cards(folder, rated.movies)
+        ready_made = presets(rated)
+        cards = write_cards(folder, rated.movies)
+        first = start(pretrained, ready_made[0]["films"])
+        content = {"films": films, "presets": ready_made, "start": first, "styles": [*STYLES]}
+        sample = data.folder == SAMPLE_FOLDER
         manifest = {
             "data_set": {
                 "name": data.name,
                 "title": str(data).split(":")[0],
                 "films": len(films),
                 # GroupLens' licence: no redistribution, so nothing with its titles is put online.
-                "may_be_published": data.folder == SAMPLE_FOLDER,
+                "may_be_published": sample,
             },
-            "model": {
-                **described(model),
-                "opset": opset,
-                "window": pretrained.window,
-                "num_movies": len(films),
-            },
-            "runtime": copy_runtime(folder / "runtime"),
+            "model": stored(folder / "model.bin", export, pretrained.model.model),
         }
+        if sample:  # for readers who have MovieLens-1M: its model, and no word of its data
+            own = json.loads((DEMO / "presets.json").read_text(encoding="utf-8"))["ml-1m"]
+            content["own_presets"] = own
+            manifest["own"] = {
+                **stored(folder / "ml-1m.bin", export_stored, "ml-1m"),
+                "unrated": json.loads((DEMO / "unrated.json").read_text(encoding="utf-8")),
+            }
+        write_json(folder / "catalogue.json", content)
         write_json(folder / "manifest.json", manifest)
+        write_pages(folder, content, cards, manifest["data_set"])
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         if out.exists():
             out.rename(Path(temporary) / "old")
         folder.rename(out)
     return manifest
+
+
+def stored(path: Path, write, model) -> dict:
+    """Writes a model; its shape with name, size and SHA-256, with which the page checks what arrived."""
+    shape = write(model, path)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return {"file": path.name, "bytes": len(content), "sha256": digest, **shape}
+
+
+def start(pretrained: Pretrained, movie_ids: list[int]) -> dict:
+    """The history that the page opens with, and the answer, so that nothing is loaded for it."""
+    tokens = pretrained.metadata.tokenize_movies(movie_ids).tolist()
+    return {"films": movie_ids, "answer": pretrained.answer(tokens)}
 
 
 def catalogue(data: MovieLens, metadata: MovieLensMetadata) -> list[dict]:
@@ -141,20 +149,19 @@ def presets(data: MovieLens) -> list[dict]:
     ]
 
 
-def write_cards(folder: Path, movies: pd.DataFrame) -> None:
-    """cards.json, and the font that it needs with its licence."""
+def write_cards(folder: Path, movies: pd.DataFrame) -> dict[int, dict]:
+    """cards.json, which is returned, and the font that it needs with its licence."""
     columns = (movies["movie_id"].tolist(), movies["title"], movies["genres"])
     cards = {row[0]: instructions(*row) for row in zip(*columns, strict=True)}
     write_json(folder / "cards.json", {"view": [WIDTH, HEIGHT], "cards": cards})
     letters = {letter for card in cards.values() for line in card["text"] for letter in line[-1]}
     write_font(letters, folder / "cards.woff")
     shutil.copyfile(font_file().with_name("LICENSE_DEJAVU"), folder / "cards.woff.LICENSE")
+    return cards
 
 
 def write_font(characters: set[str], path: Path) -> None:
     """The cards' font with these characters only, so that lines break where Pillow broke them."""
-    from fontTools import subset  # only the demo needs it: site/demo/requirements.txt
-
     options = subset.Options(
         flavor="woff", layout_features=["kern"], notdef_outline=True, drop_tables=["FFTM", "DSIG"]
     )
@@ -165,59 +172,65 @@ def write_font(characters: set[str], path: Path) -> None:
     subset.save_font(font, str(path), options)
 
 
-def copy_runtime(folder: Path) -> dict | None:
-    """onnxruntime-web, as its lock file pins it; None, and a sentence, where npm cannot get it."""
-    package = DEMO / "node_modules" / PACKAGE
-    wanted = json.loads((DEMO / "package.json").read_text())["dependencies"][PACKAGE]
-    with FileLock(DEMO / ".npm.lock"):  # of two builds at once, one installs
-        reason = None if _installed(package) == wanted else _install()
-    if reason:
-        print(
-            f"Left out: {PACKAGE} ({reason}). The page will show the catalogue and say that it "
-            f"cannot recommend. Install Node.js with npm, then run `make demo` again."
-        )
-        return None
-    folder.mkdir()
-    shutil.copyfile(package / "dist" / RUNTIME_SCRIPT, folder / "ort.js")
-    # Compressed here, because many servers (python -m http.server) send files as they are.
-    with replacing(folder / "ort.wasm.gz", mode=0o644) as file:
-        wasm = (package / "dist" / RUNTIME_WASM).read_bytes()
-        file.write(gzip.compress(wasm, mtime=0))
-    return {
-        "name": PACKAGE,
-        "version": wanted,
-        "script": "runtime/ort.js",
-        "wasm": described(folder / "ort.wasm.gz", "runtime/ort.wasm.gz"),
+def write_pages(folder: Path, content: dict, cards: dict[int, dict], data_set: dict) -> None:
+    """Draws the opening history into app.html, as the scripts will, and puts it into index.html."""
+    by_token = {film["token"]: film for film in content["films"]}
+    by_id = {film["id"]: film for film in content["films"]}
+    first = content["start"]
+    figures = f"{data_set['films']:,} films"
+    drawn = {
+        "about": ABOUT_SAMPLE.format(figures)
+        if data_set["may_be_published"]
+        else f"{figures} of {html.escape(data_set['title'])}: for this machine only.",
+        "hidden": "" if data_set["may_be_published"] else " hidden",
+        "presets": "".join(
+            f'<button type="button" class="chip">{html.escape(one["name"])}</button>'
+            for one in content["presets"]
+        ),
+        "picks": "".join(
+            f'<li class="pick"><span class="film">{draw(cards[movie_id])}{name(by_id[movie_id])}'
+            f'</span><p class="odds">{percent(share)}</p>{BAR}</li>'
+            for movie_id, share in zip(first["films"], first["answer"]["attention"], strict=True)
+        ),
+        "ten": "".join(
+            f'<li><span class="film">{draw(cards[by_token[token]["id"]])}{name(by_token[token])}'
+            f'</span><p class="odds"><b class="percent">{percent(probability)}</b></p>'
+            f"{BAR}</li>"
+            for token, probability in first["answer"]["ten"]
+        ),
     }
+    app = (folder / "app.html").read_text(encoding="utf-8")
+    for mark, part in drawn.items():
+        app = app.replace(MARK.format(mark), part)
+    (folder / "app.html").write_text(app, encoding="utf-8")
+    index = (folder / "index.html").read_text(encoding="utf-8")
+    (folder / "index.html").write_text(index.replace(MARK.format("app"), app), encoding="utf-8")
 
 
-def _install() -> str | None:
-    """Fills node_modules from the lock file; what kept it from that, in words."""
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    try:
-        subprocess.run(command, cwd=DEMO, check=True, stdout=subprocess.DEVNULL)
-    except OSError:
-        return "npm is not there"
-    except subprocess.CalledProcessError:
-        return "npm failed, see above"
-    return None
+def name(film: dict) -> str:
+    return f'<span class="name">{html.escape(film["name"])}</span>'
 
 
-def _installed(package: Path) -> str | None:
-    """The version in node_modules, where it is whole."""
-    if not all((package / "dist" / name).exists() for name in (RUNTIME_SCRIPT, RUNTIME_WASM)):
-        return None
-    return json.loads((package / "package.json").read_text())["version"]
+def percent(probability: float) -> str:
+    """As in ten.js."""
+    return f"{100 * probability:.{1 if probability < 0.1 else 0}f}\u00a0%"
 
 
-def described(path: Path, name: str | None = None) -> dict:
-    """Name, size and SHA-256, with which the page checks what arrived."""
-    content = path.read_bytes()
-    return {
-        "file": name or path.name,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+def draw(card: dict) -> str:
+    """The card as drawCard in cards.js draws it."""
+    shapes = {
+        part: "".join(f'<path fill="{fill}" d="{path}"/>' for fill, path in card[part])
+        for part in ("art", "marks")
     }
+    words = "".join(
+        f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{fill}">{html.escape(text)}</text>'
+        for x, y, size, fill, text in card["text"]
+    )
+    return (
+        f'<svg class="card" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true"><rect x="-4" y="-4" '
+        f'width="{WIDTH + 8}" height="{HEIGHT + 8}" fill="{card["ground"]}"/><svg width="{WIDTH}" '
+        f'height="{card["art_height"]}">{shapes["art"]}</svg>{shapes["marks"]}{words}</svg>'
+    )
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -234,7 +247,7 @@ def main() -> int:
     print(f"Building the demo on {data}")
     try:
         manifest = build(arguments.out.resolve(), data)
-    except (DemoError, CheckpointError, FileNotFoundError, ValueError) as error:
+    except (CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"The demo was not built: {error}", file=sys.stderr)
         return 1
     where = arguments.out

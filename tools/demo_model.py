@@ -1,8 +1,6 @@
-"""The series' best model without a target time as one ONNX file that a browser can run."""
+"""The series' best model without a target time as one file of numbers that a web page reads."""
 
 import dataclasses
-import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,23 +9,23 @@ import pandas as pd
 import torch
 from torch import nn
 
-from recformer_utils.evaluation import mask_history
 from recformer_utils.movielens import MovieLens
 from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import (
     NO_TARGET,
     SequenceBatch,
     SequenceModel,
+    SequenceModelConfig,
     gap_buckets,
+    rotate,
 )
 from recformer_utils.sequences import Sequences, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from tools.common import REPOSITORY
-from tools.stored import load_sequence_model
+from tools.stored import load_sequence_model, load_stored
 
-LONGEST = 30  # films in most of the histories that are compared, as on the page (MOST in main.js)
+TEN = 10  # recommendations that the page shows
 SECONDS_APART = 60  # taken between movies that are named without times
-TIE = 1e-5  # logits closer than this are a draw: float32 sums in another order end elsewhere
 
 
 def batch_without_times(
@@ -48,25 +46,40 @@ def batch_without_times(
 class ForAnybody(nn.Module):
     """The model for a reader who names films without times: taken for one a minute.
 
-    What is known of each film (genres, year) is added to its embedding here, once, so that the
-    graph holds one table for both.
+    What is known of each film (genres, year) is added to its embedding here, once, and every number
+    is rounded to float16: this is the model of the page, which is half as large.
     """
 
     def __init__(self, model: SequenceModel):
         super().__init__()
         config, weights = model.config, model.state_dict()
-        for name in ("next_gap", "pair_gaps"):
-            if getattr(config, name):
-                raise ValueError(f"the model reads {name}, of which the page knows nothing")
         if model.feature_embedding is not None:
             weights.pop("feature_embedding.weight")
             weights["movie_embedding.weight"] = model.movie_vectors().detach()
         self.model = SequenceModel(dataclasses.replace(config, item_features=0))
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict({name: rounded(each) for name, each in weights.items()})
 
     def forward(self, movie_tokens: torch.Tensor) -> torch.Tensor:
         """int32 (batch, time), no padding -> logits after the last film, float (batch, vocab_size)."""
         return self.model.logits(self.model(batch_without_times(movie_tokens))[:, -1])
+
+    def attention(self, movie_tokens: torch.Tensor) -> torch.Tensor:
+        """What the last position looks at in the last block, mean of the heads, float (time,)."""
+        block, seen = self.model.layers[-1].attention, []
+        hook = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        self(movie_tokens)
+        hook.remove()
+        q, k = (
+            rotate(part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2))
+            for part in block.qkv(seen[0]).chunk(3, dim=-1)[:2]
+        )  # each (1, heads, time, head_dimension)
+        scores = q[0, :, -1:] @ k[0].transpose(-2, -1) / block.head_dimension**0.5
+        return scores.softmax(dim=-1).mean(dim=0)[0]
+
+
+def rounded(numbers: torch.Tensor) -> torch.Tensor:
+    """The nearest numbers that float16 can hold, as float32."""
+    return numbers.half().float()
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,47 @@ class Pretrained:
         """The longest history that the model reads, in films."""
         return self.model.model.config.transformer.context_window_size
 
+    def probabilities(self, tokens: list[int]) -> torch.Tensor:
+        """Of each film as the next one, float (num_movies,), 0 for those of the history."""
+        with torch.inference_mode():
+            found = self.model(torch.tensor([tokens], dtype=torch.int32))[0].softmax(dim=-1)
+        found = found[: self.metadata.num_movies].clone()
+        found[tokens] = 0
+        return found
+
+    def answer(self, tokens: list[int]) -> dict:
+        """What the page says to a history of two films or more, as ``answer`` in model.js does."""
+        best = self.probabilities(tokens).topk(TEN)
+        without = []
+        for place in range(len(tokens)):
+            left = self.probabilities(tokens[:place] + tokens[place + 1 :])
+            left[tokens[place]] = 0
+            of_ten = left[best.indices]
+            places = (left > of_ten[:, None]).sum(dim=1) + 1
+            without.append(
+                {
+                    "ten": left.topk(TEN).indices.tolist(),
+                    "of": list(zip(shortened(of_ten), places.tolist(), strict=True)),
+                }
+            )
+        with torch.inference_mode():
+            attention = self.model.attention(torch.tensor([tokens], dtype=torch.int32))
+        return {
+            "ten": list(zip(best.indices.tolist(), shortened(best.values), strict=True)),
+            "attention": shortened(attention),
+            "without": without,
+        }
+
+
+def shortened(values: torch.Tensor) -> list[float]:
+    """Six decimals: more than a page shows."""
+    return [round(value, 6) for value in values.tolist()]
+
+
+def pretrained_file(name: str) -> Path:
+    """Where the model of a data set is stored."""
+    return REPOSITORY / "data/pretrained" / name / "sequence_model.pth"
+
 
 def load_pretrained(data: MovieLens, weights: Path | None = None) -> Pretrained:
     """Loads data/pretrained/<data set>/sequence_model.pth, or another file of its kind.
@@ -92,7 +146,7 @@ def load_pretrained(data: MovieLens, weights: Path | None = None) -> Pretrained:
         CheckpointError: the file holds no such model, or one of another catalogue.
         ValueError: the model asks for what the page cannot know.
     """
-    weights = weights or REPOSITORY / "data/pretrained" / data.name / "sequence_model.pth"
+    weights = weights or pretrained_file(data.name)
     if not weights.exists():
         raise FileNotFoundError(
             f"no pretrained model for {data.name!r} at {weights}: train one with "
@@ -101,92 +155,44 @@ def load_pretrained(data: MovieLens, weights: Path | None = None) -> Pretrained:
     movies = data.movies[data.movies["movie_id"].isin(data.ratings["movie_id"])]
     metadata = MovieLensMetadata.from_frames(data.users, movies)
     model, _ = load_sequence_model(weights, movies, metadata)
+    refuse_unknown(model.config)
     sequences = order_by_time(data.ratings, metadata)
     return Pretrained(ForAnybody(model).eval(), movies, metadata, sequences)
 
 
-def export(pretrained: Pretrained, path: Path) -> int:
-    """Writes the model to one ONNX file; returns the version of the operators (opset) it uses.
+def refuse_unknown(config: SequenceModelConfig) -> None:
+    """Raises ValueError for a model that reads what the page does not know."""
+    for name in ("next_gap", "pair_gaps"):
+        if getattr(config, name):
+            raise ValueError(f"the model reads {name}, of which the page knows nothing")
 
-    The graph takes movie_tokens, int32 (1, time) with 1 to window films, and gives logits, float32
-    (1, vocab_size).
+
+def export(model: SequenceModel, path: Path) -> dict:
+    """Writes the model's numbers as float16, little-endian, one tensor after the other.
+
+    Returns:
+        What a reader of the file has to know: ``tensors``, [name, shape] in order, and the numbers
+        that shape the model. A tensor "gap" holds the embedding of the time between two films.
     """
-    import onnx  # only the demo needs it: site/demo/requirements.txt
-
-    example = torch.zeros(1, min(5, pretrained.window), dtype=torch.int32)
-    time = torch.export.Dim("time", min=1, max=pretrained.window)
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
-    try:
-        with warnings.catch_warnings():
-            # PyTorch's exporter uses a part of PyTorch that PyTorch calls outdated.
-            warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
-            program = torch.onnx.export(
-                pretrained.model,
-                (example,),
-                dynamo=True,
-                verbose=False,
-                input_names=["movie_tokens"],
-                output_names=["logits"],
-                dynamic_shapes={"movie_tokens": {1: time}},
-            )
-    finally:
-        quiet.setLevel(level)
-    graph = program.model_proto
-    # The exporter notes for each node the line that it came from, with the path of this machine.
-    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info,
-                 *graph.graph.input, *graph.graph.output, *graph.graph.initializer):  # fmt: skip
-        del part.metadata_props[:]
-        part.doc_string = ""
-    onnx.checker.check_model(graph, full_check=True)
+    refuse_unknown(model.config)
+    shape, weights = model.config.transformer, model.state_dict()
+    if model.gap_embedding is not None:
+        gaps = weights.pop("gap_embedding.weight")
+        weights["gap"] = gaps[gap_buckets(torch.tensor(SECONDS_APART))]
+    numbers = np.concatenate([each.numpy().astype("<f2").ravel() for each in weights.values()])
     with replacing(path, mode=0o644) as file:
-        file.write(graph.SerializeToString())
-    return next(one.version for one in graph.opset_import if one.domain == "")
+        file.write(numbers.tobytes())
+    return {
+        "tensors": [[name, list(each.shape)] for name, each in weights.items()],
+        "layers": shape.num_layers,
+        "heads": shape.num_heads,
+        "epsilon": shape.layer_norm_epsilon,
+        "window": shape.context_window_size,
+        "num_movies": shape.vocab_size - 2,
+    }
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How the exported file compares with PyTorch."""
-
-    histories: int
-    same_ten: int  # histories with the same ten films in the same order, up to draws
-    largest_difference: float  # of a logit of the ten, and of any film's probability
-
-    def __str__(self) -> str:
-        return (
-            f"{self.same_ten:,} of {self.histories:,} histories give the same ten in the same "
-            f"order; scores differ by at most {self.largest_difference:.1e}"
-        )
-
-
-def compare(pretrained: Pretrained, path: Path, histories: int = 1000) -> Agreement:
-    """Runs the file and PyTorch on histories of actual users, every fiftieth as long as can be."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    sequences = pretrained.sequences
-    rng = np.random.default_rng(0)
-    users = rng.choice(np.flatnonzero(sequences.lengths > 0), histories)
-    same, largest = 0, 0.0
-    for number, user in enumerate(users):
-        end = int(rng.integers(1, sequences.lengths[user] + 1))
-        films = min(pretrained.window, 1 + number % LONGEST if number % 50 else end)
-        history = sequences.of_user(user)[max(0, end - films) : end]
-        tokens = torch.from_numpy(history)[None].int()
-        (found,) = session.run(["logits"], {"movie_tokens": tokens.numpy()})
-        with torch.inference_mode():
-            expected = pretrained.model(tokens)
-        found = torch.from_numpy(found)
-        watched = torch.zeros(len(history), dtype=torch.int64), tokens[0].long()
-        tens = [mask_history(each.clone(), watched).topk(10).indices for each in (found, expected)]
-        # A logit far below the ten has no fifth decimal in float32; its probability has.
-        differences = (
-            (found - expected).gather(1, tens[1]).abs().max().item(),
-            (found.softmax(-1) - expected.softmax(-1)).abs().max().item(),
-        )
-        largest = max(largest, *differences)
-        # Two films may change places only where PyTorch itself can hardly tell them apart.
-        swapped = expected.gather(1, tens[0]) - expected.gather(1, tens[1])
-        same += int(swapped.abs().max() <= TIE)
-    return Agreement(histories, same, largest)
+def export_stored(name: str, path: Path) -> dict:
+    """The same for the stored model of a data set that need not be there: what is known of its films
+    is not yet added to their embeddings."""
+    return export(load_stored(pretrained_file(name))[0], path)

@@ -14,7 +14,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 UV = Path(sys.executable).with_name("uv")
 TOGETHER = (
     "requirements.txt", "requirements-test.txt", "site/requirements.txt",
-    "site/demo/requirements.txt",
 )  # fmt: skip
 TOOLS = "tools/requirements.txt"  # in an environment of their own
 OF_TORCH = re.compile(r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")

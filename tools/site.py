@@ -14,8 +14,9 @@ from pathlib import Path
 
 import nbformat
 
+from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
-from tools import post_data, vector
+from tools import demo, explain, post_data, vector
 from tools.common import REPOSITORY
 from tools.site_cards import social_card, thumbnail
 from tools.site_check import check
@@ -26,6 +27,7 @@ NEW, OLD = BUILD / "new", BUILD / "old"  # NEW becomes HTML when it is whole, HT
 SOURCE = BUILD / "source"
 STATIC = BUILD / "static"
 HTML = BUILD / "html"
+DEMO = BUILD / "demo"
 DOCS = [
     f"docs/{name}.md" for name in ("results", "speed", "reliability", "troubleshooting", "glossary")
 ]
@@ -36,24 +38,6 @@ def write(path: Path, content: str | bytes) -> None:
     """Writes a file of the build folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def find_demo() -> Path | None:
-    """The demo page as `make demo` built it; None where it is not built, or not to be published.
-
-    Raises:
-        SystemExit: it shows films whose licence forbids to publish them.
-    """
-    folder = SITE / "demo/dist"
-    if not (folder / "index.html").exists():
-        return None
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    if not manifest["data_set"]["may_be_published"]:
-        raise SystemExit(
-            f"site/demo/dist shows {manifest['data_set']['title']}, which may not be published: "
-            f"build it with `make demo DATA=sample`, or delete the folder"
-        )
-    return folder
 
 
 def page(post: post_data.Post, settings: dict) -> nbformat.NotebookNode:
@@ -115,6 +99,7 @@ def stage() -> None:
     if FIGURES.exists():
         shutil.copytree(FIGURES, SOURCE / "posts/figures")
     row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))
+    explain.write(STATIC / "explain")
     card = social_card(settings["series"], settings["tagline"], settings["title"], None)
     write(STATIC / "cards/index.png", card)
     toctree = "\n".join(f"posts/{post.slug}" for post in posts)
@@ -122,7 +107,6 @@ def stage() -> None:
     write(SOURCE / "index.md", index)
     built = {
         "static": [str(STATIC)],
-        "demo": find_demo() is not None,
         "row": row,
     }
     write(BUILD / "built.json", json.dumps(built))
@@ -158,6 +142,8 @@ def build() -> int:
     """Builds beside what is there, which gives way to what is new only when that is whole."""
     started = time.perf_counter()
     stage()
+    # The recommender, on invented films: the licence of MovieLens forbids its own on a public page.
+    print(f"The recommender: {demo.build(DEMO, load_movielens('sample'))['data_set']['title']}")
     # From nothing: every page lists the others, so a page left over from before may be wrong.
     shutil.rmtree(NEW, ignore_errors=True)
     if code := sphinx("html", NEW, "-E", "-W", "--keep-going"):
@@ -170,8 +156,7 @@ def build() -> int:
     if code := sphinx("epub", book, "-W", "--keep-going", "-D", "html_static_path=static"):
         return code
     shutil.copy(next(book.glob("*.epub")), NEW)
-    if demo := find_demo():
-        shutil.copytree(demo, NEW / "demo")
+    shutil.copytree(DEMO, NEW / "demo", ignore=shutil.ignore_patterns("app.html"))
     shutil.rmtree(OLD, ignore_errors=True)
     if HTML.exists():
         HTML.rename(OLD)

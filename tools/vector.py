@@ -11,6 +11,7 @@ import io
 import itertools
 import re
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,12 @@ def install() -> None:
 
 def drawings(figure) -> dict[str, str]:
     """The figure as SVG, wide and, where it can be laid out so, narrow. Changes the figure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a layout that does not succeed
+        return _drawings(figure)
+
+
+def _drawings(figure) -> dict[str, str]:
     for artist in figure.findobj(lambda artist: many(artist)):
         artist.set_rasterized(True)
     fit(figure, WIDE)

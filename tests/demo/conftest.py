@@ -8,95 +8,37 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
-import torch
 
-NEEDED = ("onnx", "onnxscript", "onnxruntime", "fontTools")
+from recformer_utils.movielens import load_movielens
+from tools import demo
+from tools.demo_model import load_pretrained
+
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build/screenshots"
 
 
 @pytest.fixture(scope="session")
-def demo_tools():
-    """The module that builds the demo; the test is skipped where its packages are not there."""
-    for name in NEEDED:
-        pytest.importorskip(name, reason=f"{name} is not installed: `make test-demo` installs it")
-    from tools import demo
-
-    return demo
-
-
-@pytest.fixture(scope="session")
-def sample_demo(demo_tools, tmp_path_factory):
+def sample_demo(tmp_path_factory):
     """The folder of a demo of the sample."""
-    from recformer_utils.movielens import load_movielens
-
     folder = tmp_path_factory.mktemp("demo") / "dist"
-    demo_tools.build(folder, load_movielens("sample"))
+    demo.build(folder, load_movielens("sample"))
     return folder
 
 
 @pytest.fixture(scope="session")
-def pretrained(demo_tools):
-    """The sample's model in PyTorch."""
-    from recformer_utils.movielens import load_movielens
-    from tools.demo_model import load_pretrained
-
+def pretrained():
+    """The sample's model in PyTorch, its numbers rounded as on the page."""
     return load_pretrained(load_movielens("sample"))
 
 
 @pytest.fixture(scope="session")
-def score_history(demo_tools):
-    """The stored model's logits for a history without times, the features left where they are.
-
-    score_history(data) -> movie tokens, int (time,) -> float (1, vocab_size)
-    """
-    from recformer_utils.sequence_model import make_batch
-    from recformer_utils.sequences import Sequences
-    from recformer_utils.tokens import MovieLensMetadata
-    from tools.demo_model import SECONDS_APART
-    from tools.stored import load_sequence_model
-
-    def of(data):
-        movies = data.movies[data.movies["movie_id"].isin(data.ratings["movie_id"])]
-        file = demo_tools.REPOSITORY / "data/pretrained" / data.name / "sequence_model.pth"
-        metadata = MovieLensMetadata.from_frames(data.users, movies)
-        model, _ = load_sequence_model(file, movies, metadata)
-
-        def score(tokens):
-            # One film more in front, so that the first of the history has a gap before it.
-            tokens = np.append(tokens[:1], tokens)
-            times = SECONDS_APART * np.arange(len(tokens))
-            ends = np.array([0, len(tokens)])
-            user = Sequences(
-                movie_tokens=tokens,
-                ratings=np.ones(len(tokens), np.int8),
-                timestamps=times,
-                offsets=ends,
-            )
-            batch = make_batch(user, np.array([1]), ends[1:] - 1, np.array([0]))
-            with torch.no_grad():
-                return model.logits(model(batch)[:, -1])
-
-        return score
-
-    return of
-
-
-@pytest.fixture(scope="session")
-def pytorch_ten(pretrained, score_history):
+def pytorch_ten(pretrained):
     """What PyTorch recommends to somebody with a history of movie ids: [(movie id, probability)]."""
-    from recformer_utils.movielens import load_movielens
-
-    metadata, score = pretrained.metadata, score_history(load_movielens("sample"))
 
     def ten(movie_ids):
-        tokens = metadata.tokenize_movies(movie_ids)
-        scores = score(tokens).softmax(dim=-1)[0]
-        scores[tokens] = -1
-        scores[metadata.num_movies :] = -1
-        best = scores.topk(10)
-        ids = metadata.movie_ids_of(best.indices)
+        best = pretrained.probabilities(pretrained.metadata.tokenize_movies(movie_ids).tolist())
+        best = best.topk(10)
+        ids = pretrained.metadata.movie_ids_of(best.indices)
         return list(zip(ids, best.values.tolist(), strict=True))
 
     return ten
@@ -116,8 +58,6 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def address(sample_demo):
     """Where a plain server, as in `python -m http.server`, shows the demo."""
-    if json.loads((sample_demo / "manifest.json").read_text())["runtime"] is None:
-        pytest.skip("npm is not there, so the demo was built without its runtime")
     handler = functools.partial(_Quiet, directory=sample_demo)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -166,9 +106,11 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, link=""):
-        """Opens the page; waits for the catalogue unless the page could not load it."""
+        """Opens the page; waits for its answer, or for what it says instead."""
         self.page.goto(self.address + link)
-        self.page.wait_for_selector("#boot", state="hidden")
+        self.page.wait_for_selector(
+            "#ten[data-ready], #notice:not([hidden]), #failure:not([hidden])", state="attached"
+        )
         return self.page
 
     def wait_for_ten(self, movie_ids):
@@ -176,6 +118,14 @@ class Visit:
         selection = ",".join(str(movie_id) for movie_id in movie_ids)
         self.page.wait_for_selector(f'#ten[data-ready="{selection}"]', state="attached")
         return self.ten()
+
+    def choose(self, number):
+        """Chooses a ready-made history and waits for its ten; returns the films."""
+        chip = self.page.locator(".chip").nth(number)
+        chip.click()
+        films = [int(movie) for movie in chip.get_attribute("data-films").split(",")]
+        self.wait_for_ten(films)
+        return films
 
     def ten(self):
         """The recommendations shown: [(movie id, probability)]."""

@@ -42,6 +42,8 @@ def test_cards_are_those_of_the_notebooks(visit, sample_demo):
             await document.fonts.load("bold 20px Cards");
             const place = document.createElement("div");
             place.id = "gallery";
+            place.className = "demo";
+            place.style.display = "block";
             document.body.replaceChildren(place);
             for (const movie of chosen) {
                 const card = drawCard(cards[movie], view);
@@ -102,8 +104,7 @@ CONTRAST = """() => {
 def fill(reader):
     """A page on which everything is to be seen: picks, a hint, changes, an old film, a search."""
     page = reader.page
-    page.locator(".chip").first.click()
-    page.wait_for_selector("#recommendations li")
+    reader.choose(1)
     page.locator("#films button").nth(4).click()
     page.wait_for_selector("#left:not(:empty)")
     return page
@@ -119,7 +120,7 @@ def test_both_modes_can_be_read(visit, mode, by):
     if by == "site":
         assert page.evaluate("document.documentElement.dataset.theme") == mode
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (ground == "rgb(16, 18, 22)") == (mode == "dark")
+    assert (ground == "rgb(17, 21, 29)") == (mode == "dark")
     fill(reader)
     page.mouse.move(640, 5)
     reader.photograph(f"desktop-{mode}-by-{by}")
@@ -160,7 +161,6 @@ def test_nothing_scrolls_sideways_at_any_size(visit, screen, mode):
         .sort((a, b) => b.name.length - a.name.length).slice(0, 8).map((film) => film.id)"""
     )
     page.evaluate(f"location.hash = 'sample={','.join(map(str, longest))}'")
-    page.get_by_role("button", name="Start the recommender").click()
     reader.wait_for_ten(longest)
     assert reader.sideways() == 0
     page.evaluate("scrollTo(0, 0)")
@@ -182,11 +182,11 @@ def test_on_a_phone_the_first_recommendation_stays_in_sight(visit):
     reader = visit(**PHONE)
     page = reader.open()
     fill(reader)
-    page.locator("#films button").nth(11).scroll_into_view_if_needed()
+    page.locator("#films button").nth(7).scroll_into_view_if_needed()
     page.wait_for_selector("#peek:visible")
     first = page.locator("#recommendations li").first.locator(".name").inner_text()
     assert first in page.locator("#peek").inner_text()
-    page.locator("#films button").nth(11).tap()
+    page.locator("#films button").nth(7).tap()
     page.wait_for_function(
         "document.getElementById('peek').textContent.includes("
         "document.querySelector('#recommendations .name').textContent)"
@@ -200,13 +200,15 @@ def test_buttons_are_large_enough_for_a_thumb(visit):
     reader = visit(**PHONE)
     page = reader.open()
     fill(reader)
+    page.locator("#picks .film").nth(1).tap()
     page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
     sizes = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select")]
+        """() => [...document.querySelectorAll("button, label.plain, input:not([type=file]), select")]
+        .filter((one) => !one.matches(".add, .remove"))  // on a phone for screen readers only
         .map((one) => [one.getBoundingClientRect(), one.textContent.trim() || one.id])
         .filter(([box]) => box.width).map(([box, name]) => [box.width, box.height, name])"""
     )
-    assert len(sizes) > 40
+    assert len(sizes) > 30
     assert [one for one in sizes if one[0] < 44 or one[1] < 44] == []
 
 
@@ -215,13 +217,12 @@ def test_reduced_motion_is_respected(visit):
     for motion in ("reduce", "no-preference"):
         reader = visit(reduced_motion=motion)
         page = reader.open()
-        page.locator(".chip").first.click()
-        page.wait_for_selector("#recommendations li")
+        reader.choose(1)
         page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
         moving[motion] = page.evaluate(
             """async () => {
                 let most = 0;
-                document.querySelectorAll("#picks .pick [data-do=later]")[0].click();
+                document.querySelector("#picks .remove").click();
                 for (let i = 0; i < 10; i++) {
                     most = Math.max(most, document.getAnimations().length);
                     await new Promise((go) => setTimeout(go, 10));

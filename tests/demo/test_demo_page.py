@@ -29,8 +29,6 @@ def test_histories_of_any_length_give_what_pytorch_gives(visit, pytorch_ten, fil
     rng = random.Random(5)
     reader = visit()
     page = reader.open()
-    page.get_by_role("button", name="Start the recommender").click()
-    page.wait_for_selector("#start-button", state="hidden")
     for length in (1, 2, 3, 4, 5, 6, 9, 12, 30):
         history = [film["id"] for film in rng.sample(films, length)]
         page.evaluate(f"location.hash = 'sample={','.join(map(str, history))}'")
@@ -41,7 +39,7 @@ def test_histories_of_any_length_give_what_pytorch_gives(visit, pytorch_ten, fil
 
 def test_search_pick_and_order_with_the_mouse(visit, pytorch_ten, films):
     reader = visit()
-    page = reader.open()
+    page = reader.open("#sample=")
     history = []
     for typed, name in (("TUBA", "Grand Theft Tuba"), ("saltt desert", "Beyond the Salt Desert"),
                         ("ete a saint", "L'Été à Saint-Malo")):  # fmt: skip
@@ -55,17 +53,18 @@ def test_search_pick_and_order_with_the_mouse(visit, pytorch_ten, films):
     page.get_by_label("Search by title").fill("")
     page.get_by_label("Genre").select_option("Horror")
     shown = page.locator("#films button").evaluate_all("all => all.map(b => Number(b.dataset.id))")
-    assert shown == [film["id"] for film in films if "Horror" in film["genres"]][:48]
+    assert shown == [film["id"] for film in films if "Horror" in film["genres"]][:20]
     page.locator("#films button").first.click()
     history.append(shown[0])
     # By button: the last film one place earlier.
-    page.locator("#picks .pick").last.get_by_role("button", name="Earlier").click()
+    page.locator("#picks .film").last.click()
+    page.locator("#why").get_by_role("button", name="Earlier").click()
     history = [*history[:2], history[3], history[2]]
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     # By dragging: the first film onto the place of the last.
-    page.locator("#picks .pick .grip").first.scroll_into_view_if_needed()
+    page.locator("#picks .film .card").first.scroll_into_view_if_needed()
     reader.settle()
-    boxes = [page.locator("#picks .pick .grip").nth(place).bounding_box() for place in (0, 3)]
+    boxes = [page.locator("#picks .film .card").nth(place).bounding_box() for place in (0, 3)]
     (x0, y0), (x1, y1) = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes]
     page.mouse.move(x0, y0)
     page.mouse.down()
@@ -75,10 +74,15 @@ def test_search_pick_and_order_with_the_mouse(visit, pytorch_ten, films):
     history = [*history[1:], history[0]]
     assert reader.picks() == history
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
-    # A recommendation is picked by clicking it, and a picked film unpicked in the catalogue.
+    # A recommendation is picked with its button, or dragged onto a place of the list.
     taken = reader.ten()[2][0]
-    page.locator("#recommendations li").nth(2).get_by_role("button").click()
+    page.locator("#recommendations .add").nth(2).click()
     history.append(taken)
+    same_ten(reader.wait_for_ten(history), pytorch_ten(history))
+    reader.settle()
+    taken = reader.ten()[0][0]
+    page.locator("#recommendations .card").first.drag_to(page.locator("#picks .card").nth(1))
+    history.insert(1, taken)
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     page.get_by_role("button", name="Start over").click()
     page.wait_for_selector('#ten[data-ready=""]', state="attached")
@@ -89,21 +93,25 @@ def test_order_with_a_finger(visit, pytorch_ten, films):
     reader = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     history = [film["id"] for film in films[:5]]
     page = reader.open(f"#sample={','.join(map(str, history))}")
-    page.get_by_role("button", name="Start the recommender").tap()
     reader.wait_for_ten(history)
     page.locator("#picks .pick").first.scroll_into_view_if_needed()
     reader.settle()
-    boxes = [page.locator("#picks .pick .grip").nth(place).bounding_box() for place in (0, 2)]
+    boxes = [page.locator("#picks .film .card").nth(place).bounding_box() for place in (0, 2)]
     (x0, y0), (x1, y1) = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes]
     finger = reader.context.new_cdp_session(page)
-    for kind, points in (("touchStart", [(x0, y0)]), ("touchMove", [(x0, (y0 + y1) / 2)]),
+    for kind, points in (("touchStart", [(x0, y0)]), ("touchMove", [((x0 + x1) / 2, y0)]),
                          ("touchMove", [(x1, y1)]), ("touchEnd", [])):  # fmt: skip
         touches = [{"x": x, "y": y} for x, y in points]
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
     history = [*history[1:3], history[0], *history[3:]]
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     reader.settle()
-    page.locator("#picks .pick").first.get_by_role("button", name="Remove").click()
+    for _ in range(5):  # Chromium takes a tap that follows soon for a part of the gesture before
+        page.locator("#picks .film").first.tap()
+        page.wait_for_timeout(500)
+        if page.locator("#why.open").count():
+            break
+    page.locator("#why").get_by_role("button", name="Remove").tap()
     same_ten(reader.wait_for_ten(history[1:]), pytorch_ten(history[1:]))
 
 
@@ -113,13 +121,10 @@ def test_what_changed_is_what_changed(visit, pytorch_ten, films):
     reader = visit()
     page = reader.open()
     names = {film["id"]: film["name"] for film in films}
+    assert not any(text.strip() for text in page.locator(".badge").all_inner_texts())
     history = [film["id"] for film in rng.sample(films[:60], 4)]
     page.evaluate(f"location.hash = 'sample={','.join(map(str, history))}'")
-    page.get_by_role("button", name="Start the recommender").click()
     reader.wait_for_ten(history)
-    assert page.locator(".badge").all_inner_texts() == [""] * 10 or not any(
-        text.strip() for text in page.locator(".badge").all_inner_texts()
-    )
     kinds = set()
     for film in rng.sample(films[:80], 12):
         if film["id"] in history:
@@ -139,8 +144,9 @@ def test_what_changed_is_what_changed(visit, pytorch_ten, films):
             for place, movie in enumerate(before, 1)
             if movie not in now and movie not in history
         ]
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         assert page.locator("#left").inner_text() == (
-            f"Left the ten: {', '.join(left)}." if left else ""
+            f"Left the ten: {', '.join(left[:3])}{more}." if left else ""
         )
     assert kinds == {"n", "▲", "▼", ""}, "the test has seen every kind of change"
 
@@ -148,7 +154,7 @@ def test_what_changed_is_what_changed(visit, pytorch_ten, films):
 def test_link_reproduces_the_selection(visit, films):
     history = [film["id"] for film in films[10:16]]
     first = visit()
-    page = first.open()
+    page = first.open("#sample=")
     for movie in history:
         page.locator(f'#films button[data-id="{movie}"]').click()
     ten = first.wait_for_ten(history)
@@ -156,21 +162,40 @@ def test_link_reproduces_the_selection(visit, films):
     second = visit()
     page = second.open(link)
     assert second.picks() == history
-    page.get_by_role("button", name="Start the recommender").click()
     assert second.wait_for_ten(history) == ten
     page.reload()
-    page.wait_for_selector("#boot", state="hidden")
+    assert second.wait_for_ten(history) == ten
     assert second.picks() == history
     assert not any("6," in url or "sample=" in url for url in second.requests), "it was sent"
+
+
+def test_back_undoes_and_forward_does_it_again(visit, sample_demo):
+    first, second = json.loads((sample_demo / "catalogue.json").read_text())["presets"][:2]
+    reader = visit()
+    page = reader.open()
+    assert reader.picks() == first["films"]
+    page.locator(".chip").nth(1).click()
+    page.locator("#picks .remove").nth(2).click()
+    changed = [movie for place, movie in enumerate(second["films"]) if place != 2]
+    page.get_by_role("button", name="Start over").click()
+    for go, films in (
+        (page.go_back, changed),
+        (page.go_back, second["films"]),
+        (page.go_back, first["films"]),
+        (page.go_forward, second["films"]),
+    ):
+        go()
+        reader.wait_for_ten(films)
+        assert reader.picks() == films
 
 
 @pytest.mark.parametrize(
     ("link", "sentence", "picked"),
     [
-        ("#ml-1m=1,2,3", "another catalogue (ml-1m)", 0),
+        ("#other=1,2,3", "another catalogue (other)", 5),
         ("#sample=8,999999,17,17", "1 of the link's 3 films", 2),
-        ("#sample=8,x", "holds no selection", 0),
-        ("#%E0%A4%A", "holds no selection", 0),
+        ("#sample=8,x", "holds no selection", 5),
+        ("#=%E0%A4%A", "holds no selection", 5),
     ],
 )
 def test_link_that_does_not_fit_says_so(visit, link, sentence, picked):
@@ -178,46 +203,107 @@ def test_link_that_does_not_fit_says_so(visit, link, sentence, picked):
     page = reader.open(link)
     assert sentence in page.locator("#notice").inner_text()
     assert len(reader.picks()) == picked
-    page.locator(".chip").first.click()
-    reader.page.wait_for_selector("#recommendations li")
+    reader.choose(1)
     assert page.locator("#notice").is_hidden()
 
 
-def test_nothing_large_is_loaded_before_the_reader_starts(visit, films):
+def test_nothing_large_is_loaded_before_the_reader_picks(visit, pytorch_ten):
+    """What the page opens with is there without the model; the first change loads it."""
     reader = visit()
-    page = reader.open(f"#sample={films[0]['id']}")
+    page = reader.open()
+    same_ten(reader.ten(), pytorch_ten(reader.picks()))
     page.get_by_label("Search by title").fill("the")
+    page.locator("#recommendations .film").nth(3).hover()
     page.wait_for_timeout(300)
-    assert not [url for url in reader.requests if "onnx" in url or "runtime" in url]
+    assert not [url for url in reader.requests if ".bin" in url]
     shares = []
     page.expose_function("noted", lambda share: shares.append(share))
     page.evaluate(
         """() => new MutationObserver(() => noted(document.getElementById("progress").value))
         .observe(document.getElementById("progress"), {attributes: true})"""
     )
-    page.get_by_role("button", name="Start the recommender").click()
-    reader.wait_for_ten([films[0]["id"]])
-    assert [url for url in reader.requests if "onnx" in url]
-    assert len(shares) >= 3, "the bar moved while the files came"
+    reader.choose(1)
+    assert [
+        url.rpartition("/")[2].partition("?")[0] for url in reader.requests if ".bin" in url
+    ] == ["model.bin"]
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
 
 
-def test_too_few_films_say_so_and_offer_a_way_on(visit, pytorch_ten, films):
+def test_ten_cards_are_out_within_50_ms(visit):
+    """From the press of a button to what can be painted; the median of ten."""
     reader = visit()
     page = reader.open()
-    history = [films[3]["id"]]
-    page.locator(f'#films button[data-id="{history[0]}"]').click()
-    same_ten(reader.wait_for_ten(history), pytorch_ten(history))
-    hint = page.locator("#short")
-    assert "One film says little" in hint.inner_text()
-    assert "up to 200, and 5 tell it more" in hint.inner_text()
-    reader.photograph("too-few")
-    hint.get_by_role("button").click()
-    while len(history) < 5:
-        history.append(pytorch_ten(history)[0][0])
-    same_ten(reader.wait_for_ten(history), pytorch_ten(history))
-    assert hint.is_hidden()
+    reader.choose(1)
+    times = page.evaluate(
+        """() => Array.from({ length: 10 }, (_, i) => {
+            const begin = performance.now();
+            document.querySelectorAll(".chip")[i % 5].click();
+            document.getElementById("recommendations").getBoundingClientRect();
+            return performance.now() - begin;
+        })"""
+    )
+    assert page.locator("#recommendations .card").count() == 10
+    assert sorted(times)[5] < 50, times
+
+
+def test_why_shows_attention_and_what_each_film_is_worth(visit, pretrained, films):
+    """By hover, by focus and by a press, against what PyTorch says."""
+    reader = visit()
+    page = reader.open()
+    why, names = page.locator("#why"), {film["token"]: film["name"] for film in films}
+    picked = reader.choose(2)
+    tokens = pretrained.metadata.tokenize_movies(picked).tolist()
+    answer = pretrained.answer(tokens)
+
+    def share(value):
+        return f"{100 * value:.{1 if value < 0.1 else 0}f}\u00a0%"
+
+    assert page.locator("#picks .share").all_inner_texts() == [
+        share(a) for a in answer["attention"]
+    ]
+    page.locator("#recommendations .film").nth(3).hover()
+    assert f"Why {names[answer['ten'][3][0]]}?" in why.inner_text()
+    rows = why.locator("tbody tr").all()
+    assert [row.locator("th").inner_text() for row in rows] == [names[token] for token in tokens]
+    for row, weight, without in zip(rows, answer["attention"], answer["without"], strict=True):
+        assert row.locator(".spoken").inner_text() == share(weight)
+        probability, place = without["of"][3]
+        assert row.locator("td").last.inner_text() == f"{share(probability)}, place {place}"
+    page.mouse.move(5, 5)
+    assert "Point at a film" in why.inner_text()
+
+    now = [token for token, _ in answer["ten"]]
+    page.locator("#picks .film").nth(1).focus()
+    page.keyboard.press("Tab")  # the button beside it
+    page.keyboard.press("Tab")
+    without = answer["without"][2]["ten"]
+    assert names[tokens[2]] in why.inner_text()
+    assert f"Without it, first: {names[without[0]]}." in why.inner_text()
+    leaving = page.locator("#recommendations li").evaluate_all(
+        "all => all.flatMap((li, i) => li.matches('.leaves') ? [i] : [])"
+    )
+    assert leaving == [place for place, token in enumerate(now) if token not in without]
+    assert leaving, "the test has seen one leave"
+    page.keyboard.press("Enter")
+    page.mouse.move(5, 5)
+    assert names[tokens[2]] in why.inner_text(), "pressed, it stays"
+    # What it announced is what happens.
+    why.get_by_role("button", name="Remove").click()
+    shown = reader.wait_for_ten([movie for place, movie in enumerate(picked) if place != 2])
+    tokens_shown = pretrained.metadata.tokenize_movies([movie for movie, _ in shown]).tolist()
+    assert [token for token in tokens_shown if token != tokens[2]][:9] == without[:9]
+
+
+def test_typing_a_real_title_explains_that_films_are_invented(visit):
+    reader = visit()
+    page = reader.open()
+    assert "395 films that do not exist" in page.locator("#about").inner_text()
+    page.get_by_label("Search by title").fill("Toy Story")
+    page.wait_for_selector("#found:has-text('are invented')")
+    told = page.locator("#found").inner_text()
+    assert "Open MovieLens-1M" in told
+    assert page.get_by_text("Open MovieLens-1M", exact=True).is_visible()
 
 
 def test_a_selection_holds_no_more_than_the_model_reads(visit, sample_demo, films):
@@ -226,7 +312,7 @@ def test_a_selection_holds_no_more_than_the_model_reads(visit, sample_demo, film
     manifest["model"]["window"] = most = 8
     reader = visit()
     reader.page.route("**/manifest.json", lambda route: route.fulfill(json=manifest))
-    page = reader.open()
+    page = reader.open("#sample=")
     page.evaluate(
         "document.querySelectorAll('#films button').forEach((b, i) => i < 31 && b.click())"
     )
@@ -249,24 +335,26 @@ def test_keyboard_alone_is_enough(visit, pytorch_ten):
                 return
         raise AssertionError(f"the tab key never came to {selector}")
 
-    tab_to(".chip")
+    tab_to('.chip[aria-pressed="false"]')
+    history = page.evaluate("document.activeElement.dataset.films.split(',').map(Number)")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#recommendations li")
-    history = reader.picks()
-    tab_to('.pick [data-do="later"]')
-    page.keyboard.press("Space")
+    same_ten(reader.wait_for_ten(history), pytorch_ten(history))
+    tab_to("#picks .film")
+    page.keyboard.press("ArrowRight")
     history[0], history[1] = history[1], history[0]
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     # The focus went with the film: the same key moves it on.
-    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
     history[1], history[2] = history[2], history[1]
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
-    tab_to('.pick [data-do="remove"]')
-    gone = page.evaluate("Number(document.activeElement.closest('li').dataset.id)")
-    page.keyboard.press("Enter")
-    history.remove(gone)
+    page.keyboard.press("Delete")
+    del history[2]
     same_ten(reader.wait_for_ten(history), pytorch_ten(history))
-    assert page.evaluate("document.activeElement.matches('.pick [data-do=remove]')")
+    assert page.evaluate("Number(document.activeElement.dataset.id)") == history[2]
+    tab_to("#recommendations .add")
+    page.keyboard.press("Enter")
+    history.append(reader.picks()[-1])
+    same_ten(reader.wait_for_ten(history), pytorch_ten(history))
     tab_to("#search")
     page.keyboard.type("tuba")
     tab_to("#films button")

@@ -126,7 +126,8 @@ def open_page(chromium, address):
                 None if r.url.startswith((address, "data:", "blob:")) else troubles.append(r.url)
             ),
         )
-        page.goto(address + path)
+        page.address = address
+        page.goto(path if path == "about:blank" else address + path)
         return page
 
     yield open_page

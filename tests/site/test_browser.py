@@ -1,16 +1,17 @@
 """The site as a reader sees it: in a real browser, on a phone and a desk, by day and by night."""
 
+import gzip
 import io
 import re
 import zipfile
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
-from tests.site.conftest import REPOSITORY, SITE
+from tests.site.conftest import REPOSITORY
 from tools import post_data, vector
 
 SCREENSHOTS = REPOSITORY / "build/screenshots"
@@ -28,7 +29,7 @@ in_two_ways = pytest.mark.parametrize(("width", "mode"), [(360, "dark"), (1280, 
 def load_pictures(page) -> None:
     """Scrolls to the end, so that pictures which wait for that are loaded."""
     page.evaluate("for (const i of document.images) i.loading = 'eager'")
-    page.wait_for_function("[...document.images].every(i => i.complete)")
+    page.evaluate("Promise.allSettled([...document.images].map(i => i.decode()))")
 
 
 @in_two_ways
@@ -80,14 +81,19 @@ def test_accessibility(open_page, axe, number, path):
     assert found == []
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_front_page_shows_the_series_in_one_screen(open_page, width):
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1280, 800)])
+def test_the_recommender_is_the_first_screen(open_page, width, height):
+    """Five films, their attention, and the best of the ten; the series is offered above them."""
     page = open_page("index.html", width)
-    height = page.viewport_size["height"]
-    for selector in (".home h1", ".actions .primary", ".posters .recommended img"):
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_selector("#ten[data-ready]", state="attached")
+    seen = [".home h1", ".actions .primary", "#about", "#picks .card >> nth=4"]
+    seen += ["#recommendations .card >> nth=9"] if width > 600 else []
+    for selector in seen:
         box = page.locator(selector).bounding_box()
         assert 0 <= box["x"] <= box["x"] + box["width"] <= width
-        assert box["y"] + (box["height"] if width > 600 else 100) <= height
+        assert box["y"] + box["height"] <= height, selector
+    assert page.locator("#recommendations .card").count() == 10
     assert page.locator("#posts .post-card").count() == len(POSTS)
     for post in POSTS:
         row = page.locator("#results tr", has_text=post.title).inner_text()
@@ -97,11 +103,62 @@ def test_the_front_page_shows_the_series_in_one_screen(open_page, width):
     assert page.locator("h1").inner_text().startswith(POSTS[0].title)
 
 
-def test_the_demo_is_offered_where_it_is_there(open_page, built):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_front_page_is_light_and_holds_still(open_page, built, width):
+    """Bytes as a host compresses them, before the reader asks for anything; shifts while it loads."""
+    page = open_page("about:blank", width)
+    loaded = []
+    page.on("response", lambda response: loaded.append(response.url))
+    page.goto(page.address + "index.html")
+    page.wait_for_selector("#ten[data-ready]", state="attached")
+    page.wait_for_load_state("networkidle")
+    files = [
+        built[0] / urlsplit(url).path.lstrip("/") for url in set(loaded) if url.startswith("http")
+    ]
+    assert not [file for file in files if file.suffix == ".bin"], "the model was not asked for"
+    packed = {".png", ".woff", ".woff2"}
+    sizes = [
+        file.stat().st_size if file.suffix in packed else len(gzip.compress(file.read_bytes()))
+        for file in files
+    ]
+    assert 200_000 < sum(sizes) < 500_000
+    waited_for = "head script[src]:not([defer]):not([type=module])"
+    assert page.locator(waited_for).count() == 0, "nothing is painted before these have come"
+    shifts = page.evaluate(
+        "new Promise((done) => { let sum = 0; new PerformanceObserver((list) => list.getEntries()"
+        ".forEach((entry) => (sum += entry.value))).observe({type: 'layout-shift', buffered: true});"
+        " setTimeout(() => done(sum), 200) })"
+    )
+    assert shifts < 0.05
+
+
+def test_the_front_page_recommends(open_page, axe):
+    """As the page of its own does, whose tests say more: a pick, Back, and links to other parts."""
     page = open_page("index.html")
-    there = (SITE / "demo/dist/index.html").exists()
-    assert (built[0] / "demo/index.html").exists() == there
-    assert (page.locator(".actions a[href='demo/index.html']").count() == 1) == there
+    page.locator(".chip").nth(1).click()
+    films = page.locator(".chip").nth(1).get_attribute("data-films")
+    page.wait_for_selector(f'#ten[data-ready="{films}"]', state="attached")
+    assert page.locator("#recommendations .card").count() == 10
+    page.locator("#picks .film").last.click()
+    assert page.locator(".leaves").count(), "one would leave the ten without the last film"
+    page.add_script_tag(path=axe)
+    found = page.evaluate(
+        "axe.run('#demo', {preload: false}).then(r => r.violations.map(v => v.id))"
+    )
+    assert found == []
+    page.locator(".site-nav a", has_text="Posts").first.click()
+    assert page.locator("#ten").get_attribute("data-ready") == films, "an anchor is no selection"
+    page.go_back()
+    page.go_back()
+    first = page.locator(".chip").first.get_attribute("data-films")
+    page.wait_for_selector(f'#ten[data-ready="{first}"]', state="attached")
+
+
+def test_an_address_that_leads_nowhere_has_a_page(open_page):
+    page = open_page("404.html", 360, "dark")
+    assert page.locator("h1").inner_text() == "No such page"
+    assert page.locator("li a").count() == 1 + len(POSTS)
+    assert page.evaluate("performance.getEntriesByType('resource').length") == 0
 
 
 def test_previous_and_next_follow_the_series(open_page):

@@ -27,3 +27,27 @@ export function drawCard(card, view) {
       svg("text", { x, y, "font-size": size, fill }, words)),
   );
 }
+
+const SIZES = [60, 55, 50, 46, 41, 37, 34, 31, 28]; // of a title's letters, in units of the card
+const canvas = document.createElement("canvas").getContext("2d");
+
+/** Lines of a title, as large as they fit, and year and genre: in place of another card's text. */
+export function lettering({ name, year }, card, [width, height]) {
+  const [x, baseline, size, fill, label] = card.text.at(-1);
+  const wide = width - 2 * x;
+  const top = height - 0.5125 * width;
+  const longest = (lines) => Math.max(...lines.map((line) => canvas.measureText(line).width));
+  let lines, letters;
+  for (letters of SIZES) {
+    canvas.font = `bold ${letters}px Cards, "DejaVu Sans", sans-serif`;
+    lines = name.split(" ").reduce((done, word) => {
+      const longer = `${done.at(-1)} ${word}`.trim();
+      return done.at(-1) && longest([longer]) > wide ? [...done, word] : [...done.slice(0, -1), longer];
+    }, [""]);
+    if (lines.length * letters * 1.12 <= baseline - top - 1.5 * size && longest(lines) <= wide) break;
+  }
+  return [
+    ...lines.map((line, i) => [x, top + (0.86 + 1.12 * i) * letters, letters, fill, line]),
+    [x, baseline, size, fill, [year, ...label.split(" · ").slice(1)].filter(Boolean).join(" · ")],
+  ];
+}

@@ -3,27 +3,39 @@
 import { drawCard } from "./cards.js";
 import { fetchJson } from "./download.js";
 
-export async function loadCatalogue() {
-  const [{ films, presets }, { view, cards }] = await Promise.all([
-    fetchJson("catalogue.json"),
-    fetchJson("cards.json"),
-  ]);
-  const byId = new Map(films.map((film) => [film.id, film]));
-  const byToken = new Map(films.map((film) => [film.token, film]));
-  const drawn = new Map();
+/**
+ * The catalogue that the page was built with, and what manifest.json says of it. Its cards are the
+ * larger part: they come with `loadCards`, but for those that are drawn on the page.
+ * @param drawn finds those, by movie id
+ */
+export async function loadCatalogue(drawn) {
+  const [manifest, content] = await Promise.all(["manifest.json", "catalogue.json"].map(fetchJson));
+  const { data_set: dataSet, model, own } = manifest;
+  const catalogue = {
+    ...content,
+    ...arranged(content.films, (film) => drawCard(catalogue.cards[film.id], catalogue.view), drawn(content)),
+    dataSet,
+    model,
+    own,
+    loadCards: async () => Object.assign(catalogue, await fetchJson("cards.json")),
+  };
+  return catalogue;
+}
+
+/** Films, most watched first, made ready to be found; `draw` makes the card of one. */
+export function arranged(films, draw, drawn = new Map()) {
   films.forEach((film, rank) => {
-    film.rank = rank; // most watched first
+    film.rank = rank;
     film.plain = plain(film.name);
   });
   return {
     films,
-    presets,
-    byId,
-    byToken,
+    byId: new Map(films.map((film) => [film.id, film])),
+    byToken: new Map(films.map((film) => [film.token, film])),
     genres: [...new Set(films.flatMap((film) => film.genres))].sort(),
     /** A fresh copy of a film's card. */
     card(film) {
-      if (!drawn.has(film.id)) drawn.set(film.id, drawCard(cards[film.id], view));
+      if (!drawn.has(film.id)) drawn.set(film.id, draw(film));
       return drawn.get(film.id).cloneNode(true);
     },
   };

@@ -1,4 +1,4 @@
-// Three helpers for making and moving elements.
+// Helpers for making and moving elements.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -12,6 +12,11 @@ export function element(name, attributes = {}, ...children) {
   }
   made.append(...children.filter((child) => child != null));
   return made;
+}
+
+/** "A, B, C and 4 more" */
+export function listed(names) {
+  return names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "") || "none";
 }
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");

@@ -15,7 +15,7 @@ export async function fetchJson(url) {
 async function get(url, name = `The file ${url}`) {
   let response;
   try {
-    response = await fetch(url);
+    response = await fetch(new URL(url, import.meta.url));
   } catch {
     throw new Failure(`${name} could not be loaded: the connection failed, or something blocked it.`);
   }
@@ -60,11 +60,6 @@ export async function download({ file, bytes, sha256 }, name, onBytes) {
     if (hex !== sha256) throw new Failure(`${name} arrived damaged: its checksum is wrong.`);
   }
   return content;
-}
-
-export async function gunzip(content) {
-  const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 const count = (number) => number.toLocaleString("en");

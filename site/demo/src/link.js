@@ -5,12 +5,12 @@
 export function readLink() {
   // Mail programs write the two signs as codes. (Decoding all of it would fail on a cut-off code.)
   const hash = location.hash.replace(/%2C/gi, ",").replace(/%3D/gi, "=");
-  const match = /^#([\w.-]+)=(\d+(?:,\d+)*)$/.exec(hash);
-  return match && { dataSet: match[1], ids: [...new Set(match[2].split(",").map(Number))] };
+  const match = /^#([\w.-]+)=((?:\d+(?:,\d+)*)?)$/.exec(hash);
+  return match && { dataSet: match[1], ids: [...new Set(match[2].split(",").filter(Boolean).map(Number))] };
 }
 
-/** Puts the selection into the address, without a new entry in the browser's history. */
+/** Puts the selection into the address; the browser's Back undoes it. */
 export function writeLink(dataSet, ids) {
-  const hash = ids.length ? `#${dataSet}=${ids.join(",")}` : "";
-  history.replaceState(null, "", location.pathname + location.search + hash);
+  const hash = `#${dataSet}=${ids.join(",")}`;
+  if (hash !== location.hash) history.pushState(null, "", hash);
 }

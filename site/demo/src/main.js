@@ -1,103 +1,172 @@
-// The page: what the reader picked, and what follows from it.
+// The recommender: what the reader picked, and what follows from it.
 
 import { loadCatalogue } from "./catalogue.js";
 import { $, element } from "./dom.js";
-import { Failure, fetchJson } from "./download.js";
+import { Failure } from "./download.js";
+import { dragging } from "./drag.js";
 import { readLink, writeLink } from "./link.js";
-import { downloadSize, loadModel } from "./model.js";
+import { loadModel } from "./model.js";
+import { byTheModel, ownCatalogue } from "./own.js";
 import { picksList } from "./picks.js";
 import { shelf } from "./shelf.js";
 import { percent, tenList } from "./ten.js";
+import { whyPanel } from "./why.js";
 
 const MOST = 30; // films in a selection, unless the model reads fewer
 const ASKED = 5; // films that the page asks for
-const COUNTS = ["", "One film says", "Two films say", "Three films say", "Four films say"];
+const KEPT = "recformer-movies"; // the reader's movies.dat, for as long as the tab is open
 
-let manifest, catalogue, model, markShelf;
+let built, catalogue, model; // `built`: the catalogue that the page came with
 let picked = []; // movie ids, watched first to watched last
+let near = null; // the promise of all cards
 let loading = null; // the promise of the model, while and after it loads
-let busy = false; // the model is at work
-let stale = false; // the selection has changed since it began
 
-const showPicks = picksList(choose);
-const showTen = tenList((id) => toggle(id));
+const showPicks = picksList(moveBy, remove);
+const showTen = tenList(toggle);
+const films = shelf(toggle);
+const showWhy = whyPanel({ add: toggle, remove, earlier: (id) => moveBy(id, -1), later: (id) => moveBy(id, 1) });
 
 async function open() {
   try {
-    [manifest, catalogue] = await Promise.all([fetchJson("manifest.json"), loadCatalogue()]);
+    built = await loadCatalogue(cardsOnThePage);
   } catch (error) {
     return say(`${sentenceOf(error)} Reload the page to try again.`);
-  } finally {
-    $("boot").hidden = true;
   }
-  markShelf = shelf(catalogue, toggle);
-  $("presets").append(
-    ...catalogue.presets.map(({ name, films }) =>
-      element("button", { class: "chip", "data-films": films, onclick: () => choose(films) }, name)),
-  );
   $("clear").addEventListener("click", () => choose([]));
   $("copy").addEventListener("click", copyLink);
-  $("start-button").addEventListener("click", start);
-  $("failure").querySelector("button").addEventListener("click", start);
-  $("short").querySelector("button").addEventListener("click", fillUp);
-  describe();
-  for (const id of ["yours", "ten", "catalogue"]) $(id).hidden = false;
+  $("failure").querySelector("button").addEventListener("click", () => {
+    $("failure").hidden = true;
+    select(picked);
+  });
+  for (const kind of ["pointerover", "focusin"]) {
+    $("demo").addEventListener(kind, () => comeNear().catch(fail), { once: true });
+  }
+  $("own").querySelector("input").addEventListener("change", ({ target }) => {
+    openOwn(target.files[0]);
+    target.value = "";
+  });
+  dragging($("demo"), $("picks"), (id, place) => {
+    const left = picked.filter((other) => other !== id);
+    choose([...left.slice(0, place), id, ...left.slice(place)]);
+  });
+  for (const kind of ["dragover", "drop"]) {
+    addEventListener(kind, (event) => {
+      if (!built.own || !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      if (kind === "drop") openOwn(event.dataTransfer.files[0]);
+    });
+  }
+  show(built);
   addEventListener("hashchange", followLink);
+  await reopen();
   followLink();
   watchTen();
 }
 
+/** The cards that the build has drawn for what the page opens with. */
+function cardsOnThePage({ films, start }) {
+  const ten = start.answer.ten.map(([token]) => films.find((film) => film.token === token).id);
+  const cards = document.querySelectorAll("#picks .card, #recommendations .card");
+  return new Map([...start.films, ...ten].map((id, i) => [id, cards[i]]));
+}
+
+/** The cards of all other films, when somebody comes near: with them the catalogue can be shown. */
+function comeNear() {
+  near ??= built.loadCards().then(() => {
+    films.open(catalogue);
+    films.mark(picked);
+  }, (error) => {
+    near = null;
+    throw error;
+  });
+  return near;
+}
+
+/** Another catalogue takes the place of the one that is shown, and with it another model. */
+function show(another) {
+  catalogue = another;
+  model = loading = null;
+  picked = [];
+  showPicks.forget();
+  if (built.cards) films.open(catalogue);
+  $("presets").replaceChildren(
+    ...catalogue.presets.map(({ name, films }) =>
+      element("button", { type: "button", class: "chip", "data-films": films, onclick: () => choose(films) }, name)),
+  );
+  if (!catalogue.own) {
+    $("about").textContent = `${catalogue.films.length.toLocaleString("en")} films of ${catalogue.dataSet.title}. ` +
+      "Nothing that you open or pick leaves your browser; the licence of MovieLens forbids to pass its films on.";
+  }
+}
+
 // ------------------------------------------------------------------ the selection
 
-/** The reader's new selection; the first one also starts the recommender. */
+/** The reader's new selection. */
 function choose(ids) {
   say("");
   if (ids.length > most()) return say(`A selection holds ${most()} films at most: remove one first.`);
   select(ids);
-  writeLink(manifest.data_set.name, picked);
-  if (picked.length && !loading && $("failure").hidden) start();
+  writeLink(catalogue.dataSet.name, picked);
 }
 
-const most = () => Math.min(MOST, manifest.model.window);
-const asked = () => Math.min(ASKED, most());
+const most = () => Math.min(MOST, catalogue.model.window);
 
 function toggle(id) {
   choose(picked.includes(id) ? picked.filter((other) => other !== id) : [...picked, id]);
 }
 
+function remove(id) {
+  const place = picked.indexOf(id);
+  choose(picked.filter((other) => other !== id));
+  showPicks.focus(place);
+}
+
+function moveBy(id, places) {
+  const from = picked.indexOf(id);
+  const to = from + places;
+  if (to < 0 || to >= picked.length) return;
+  const order = picked.filter((other) => other !== id);
+  choose([...order.slice(0, to), id, ...order.slice(to)]);
+}
+
 function select(ids) {
   picked = [...ids];
-  const films = picked.map((id) => catalogue.byId.get(id));
-  showPicks(films, catalogue, asked());
-  markShelf(picked);
+  // What the page opens with needs no other cards.
+  if (built.cards || String(ids) === String(built.start.films)) display();
+  else comeNear().then(display, fail);
+}
+
+function display() {
+  showPicks.show(picked.map((id) => catalogue.byId.get(id)), catalogue, Math.min(ASKED, most()));
+  films.mark(picked);
   for (const chip of $("presets").children) {
     chip.setAttribute("aria-pressed", String(chip.dataset.films === picked.join(",")));
   }
-  $("clear").hidden = $("copy").hidden = !picked.length;
-  $("short").hidden = !films.length || films.length >= asked();
-  $("short").querySelector("p").textContent =
-    `${COUNTS[films.length]} little: the model reads up to ${manifest.model.window}, and ${asked()} tell it more.`;
+  $("clear").disabled = $("copy").disabled = !picked.length;
   recommend();
 }
 
-/** A link that somebody sent: its films are shown, nothing large is loaded before it is wanted. */
+/** The selection of the address: of a link that somebody sent, or one that Back leads to. */
 function followLink() {
   const link = readLink();
-  const { name } = manifest.data_set;
-  if (location.hash && !link) say("The link holds no selection that this page can read. Pick films below.");
+  const { name } = catalogue.dataSet;
+  if (!link && location.hash.includes("=")) say("The link holds no selection that this page can read. Pick films below.");
   else if (link && link.dataSet !== name) {
-    say(`The link belongs to another catalogue (${link.dataSet}); this page shows ${name}. Pick films below.`);
+    say(link.dataSet === "ml-1m" && built.own
+      ? "This list is of MovieLens-1M, whose titles may not be put online: open your copy of it, and the list appears."
+      : `The link belongs to another catalogue (${link.dataSet}); this page shows ${name}. Pick films below.`);
   } else if (link) {
     const known = link.ids.filter((id) => catalogue.byId.has(id)).slice(0, most());
     const lost = link.ids.length - known.length;
     say(lost ? `${lost} of the link's ${link.ids.length} films could not be shown and were left out.` : "");
     return select(known);
-  }
-  select([]);
+  } else if (location.hash && picked.length) return; // a link to another part of the page
+  select(catalogue.start?.films ?? catalogue.presets[0].films);
 }
 
 async function copyLink() {
   try {
+    writeLink(catalogue.dataSet.name, picked);
     await navigator.clipboard.writeText(location.href);
     $("copy").textContent = "Copied";
   } catch {
@@ -106,97 +175,106 @@ async function copyLink() {
   setTimeout(() => ($("copy").textContent = "Copy link"), 1500);
 }
 
+// ------------------------------------------------------------------ MovieLens-1M
+
+async function openOwn(file) {
+  if (!file) return;
+  try {
+    await comeNear();
+    const own = await ownCatalogue(file, built);
+    show(own);
+    await start();
+    if (!model) return;
+    byTheModel(own, model);
+    films.open(own);
+    say("");
+    followLink();
+    keep(own);
+  } catch (error) {
+    say(sentenceOf(error));
+  }
+}
+
+/** For a reload of the page: MovieLens stays in this tab of this browser. */
+function keep({ source }) {
+  try {
+    sessionStorage.setItem(KEPT, source);
+  } catch {
+    // Storage may be full or forbidden; then the file is opened again.
+  }
+}
+
+async function reopen() {
+  let source = null;
+  try {
+    source = sessionStorage.getItem(KEPT);
+  } catch {
+    // As above.
+  }
+  if (source && readLink()?.dataSet !== built.dataSet.name) {
+    await openOwn(new Blob([Uint8Array.from(source, (letter) => letter.charCodeAt(0))]));
+  }
+}
+
 // ------------------------------------------------------------------ the model
 
+/** Loads the model, once; what was picked meanwhile is recommended for then. */
 function start() {
   if (loading) return loading;
+  const wanted = catalogue;
   $("failure").hidden = true;
-  $("start").hidden = false;
-  $("start-button").hidden = true;
   $("progress").value = 0;
   $("progress").hidden = false;
-  $("start-text").textContent = "Loading the model …";
-  loading = loadModel(manifest, (share) => ($("progress").value = share))
+  $("summary").textContent = `Loading the model, ${(wanted.model.bytes / 1e6).toFixed(1)}\u00a0MB …`;
+  loading = loadModel(wanted.model, (share) => ($("progress").value = share), wanted.features)
     .then((ready) => {
+      if (catalogue !== wanted) return;
       model = ready;
-      $("start").hidden = true;
-      return recommend();
+      $("progress").hidden = true;
+      recommend();
     })
-    .catch(fail);
+    .catch((error) => catalogue === wanted && fail(error));
   return loading;
 }
 
 function fail(error) {
   loading = model = null;
-  $("start").hidden = true;
+  $("progress").hidden = true;
+  $("summary").textContent = "";
   $("failure").hidden = false;
   $("failure").querySelector("p").textContent = sentenceOf(error);
-  showTen([], catalogue, picked);
+  present(null);
   ready("failed");
 }
 
-/** Shows the ten for the selection as it is; when it changes meanwhile, once more. */
-async function recommend() {
-  stale = true;
-  if (!model || busy) return invite();
-  busy = true;
-  try {
-    while (stale) {
-      stale = false;
-      const history = picked.map((id) => catalogue.byId.get(id).token);
-      const found = history.length ? await model.recommend(history) : [];
-      if (stale) continue;
-      const ten = found.map(({ token, probability }) => ({
-        film: catalogue.byToken.get(token),
-        probability,
-      }));
-      showTen(ten, catalogue, picked);
-      peek(ten[0]);
-    }
-    invite();
-    ready(picked.join(","));
-  } catch (error) {
-    fail(error);
-  } finally {
-    busy = false;
+/** Shows the ten for the selection as it is: at once, or when the model has come. */
+function recommend() {
+  const known = catalogue.start;
+  const history = picked.map((id) => catalogue.byId.get(id).token);
+  $("recommendations").classList.remove("stale");
+  if (!picked.length) present(null);
+  else if (model) present(model.answer(history));
+  else if (known && String(picked) === String(known.films)) {
+    present({ ...known.answer, without: (place) => known.answer.without[place] });
+  } else {
+    showPicks.mark(null);
+    showWhy.show(null, [], catalogue);
+    $("recommendations").classList.add("stale");
+    if ($("failure").hidden) start();
+    return;
   }
+  ready(picked.join(","));
 }
 
-/** Adds the most probable film until there are as many as the page asks for. */
-async function fillUp() {
-  if (!model) await start();
-  while (model && picked.length < asked()) {
-    const [best] = await model.recommend(picked.map((id) => catalogue.byId.get(id).token), 1);
-    picked = [...picked, catalogue.byToken.get(best.token).id];
-  }
-  choose(picked);
+function present(answer) {
+  const ten = (answer?.ten ?? []).map(([token, probability]) => ({ film: catalogue.byToken.get(token), probability }));
+  showTen(ten, catalogue, picked);
+  showPicks.mark(answer?.attention);
+  showWhy.show(answer && { ...answer, ten }, picked.map((id) => catalogue.byId.get(id)), catalogue);
+  peek(ten[0]);
 }
 
 // ------------------------------------------------------------------ words
-
-function describe() {
-  const { data_set: data, model: file, runtime } = manifest;
-  $("source").textContent = data.name === "sample"
-    ? "The films are invented. The licence of MovieLens-1M, on which the series' model is trained, does not " +
-      "allow its films to be published again; with a copy of your own, “make demo” builds this page on it."
-    : `Built on ${data.title}. ` +
-      (data.may_be_published ? "" : "For this machine only: the licence of MovieLens forbids redistribution.");
-  $("numbers").textContent = `${data.films.toLocaleString("en")} films; the model reads up to ${file.window} of yours; ` +
-    `ONNX opset ${file.opset}, ${megabytes(file.bytes)}` +
-    (runtime ? `, run by ${runtime.name} ${runtime.version}.` : ".");
-}
-
-/** The empty state, in place of recommendations. */
-function invite() {
-  if ($("failure").hidden === false || (loading && !model)) return;
-  $("start").hidden = Boolean(model && picked.length);
-  $("start-button").hidden = Boolean(model);
-  $("progress").hidden = true;
-  $("start-text").textContent = model
-    ? "Pick a film, or one of the ready-made histories, and ten recommendations appear here."
-    : (picked.length ? "Your films are there. " : "Pick a film, or one of the ready-made histories. ") +
-      `The recommender is loaded once, ${megabytes(downloadSize(manifest))}.`;
-}
 
 function say(text) {
   $("notice").textContent = text;
@@ -205,8 +283,6 @@ function say(text) {
 
 const sentenceOf = (error) =>
   error instanceof Failure ? error.message : `Something went wrong (${error.message}).`;
-
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
 
 /** For tests, and for whoever reads along in the developer tools: which selection is shown. */
 function ready(selection) {
@@ -225,13 +301,19 @@ function peek(best) {
   $("peek").hidden = tenInSight || !best;
 }
 
+/** While the catalogue is in sight and the ten are not. */
 function watchTen() {
+  const seen = new Map();
   const button = $("peek");
-  button.addEventListener("click", () => $("ten-title").scrollIntoView());
-  new IntersectionObserver(([entry]) => {
-    tenInSight = entry.isIntersecting;
+  const watch = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) seen.set(target.id, isIntersecting);
+    tenInSight = seen.get("recommendations") || !seen.get("catalogue");
+    if (seen.get("catalogue")) comeNear().catch(fail);
     button.hidden = tenInSight || !button.textContent;
-  }).observe($("ten"));
+  }, { rootMargin: "0px 0px -150px" });
+  watch.observe($("recommendations"));
+  watch.observe($("catalogue"));
+  button.addEventListener("click", () => $("ten-title").scrollIntoView());
 }
 
 open();

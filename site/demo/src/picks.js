@@ -1,124 +1,71 @@
-// The reader's films as a list that can be put in order: by dragging, or with buttons.
+// The reader's films in their order, and under each how much attention it gets.
 
 import { $, element, glide } from "./dom.js";
+import { percent } from "./ten.js";
 
 /**
- * @param {(films: number[]) => void} onChange gets the new order, or the films that are left
- * @returns shows films in at least `slots` places
+ * @param {(id: number, places: number) => void} onMove by how many places
+ * @param {(id: number) => void} onRemove
+ * @returns {{show: Function, mark: Function, focus: Function}}
  */
-export function picksList(onChange) {
+export function picksList(onMove, onRemove) {
   const list = $("picks");
-  const items = new Map(); // movie id -> its element, kept so that it can glide
-  let order = [];
+  let items = new Map(); // movie id -> its element, kept so that it can glide
 
   list.addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-do]");
-    if (!button || button.getAttribute("aria-disabled")) return;
-    const from = order.indexOf(Number(button.closest("li").dataset.id));
-    const step = { earlier: -1, later: 1 }[button.dataset.do];
-    if (step) return moved(from, from + step);
-    onChange(order.filter((_, place) => place !== from));
-    // The keyboard stays in the list: on the film that took the place, else on the one before.
-    const next = items.get(order[Math.min(from, order.length - 1)]);
-    (next?.querySelector("[data-do=remove]") ?? $("search")).focus();
+    const button = event.target.closest(".remove");
+    if (button) onRemove(Number(button.parentElement.dataset.id));
+  });
+  list.addEventListener("keydown", (event) => {
+    const id = Number(event.target.closest(".pick")?.dataset.id);
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!id || (!step && event.key !== "Delete")) return;
+    event.preventDefault();
+    if (step) onMove(id, step);
+    else onRemove(id);
   });
 
-  function moved(from, to) {
-    if (to < 0 || to >= order.length || to === from) return;
-    const focused = document.activeElement; // an element that is moved loses the focus
-    const next = [...order];
-    next.splice(to, 0, ...next.splice(from, 1));
-    onChange(next);
-    if (list.contains(focused)) focused.focus();
-  }
-
-  dragging(list, moved);
-
-  return function show(films, catalogue, slots) {
-    order = films.map((film) => film.id);
-    glide(list, () => {
-      for (const [id, item] of items) {
-        if (!order.includes(id)) {
-          item.remove();
-          items.delete(id);
-        }
-      }
-      list.querySelectorAll(".slot").forEach((slot) => slot.remove());
-      films.forEach((film, place) => {
-        if (!items.has(film.id)) items.set(film.id, pick(film, catalogue));
-        const item = items.get(film.id);
-        item.querySelector(".place").textContent = place + 1;
-        enable(item.querySelector("[data-do=earlier]"), place > 0);
-        enable(item.querySelector("[data-do=later]"), place < films.length - 1);
-        if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
+  return {
+    /** Shows films in at least `slots` places. */
+    show(films, catalogue, slots) {
+      const focused = document.activeElement; // an element that is moved loses the focus
+      glide(list, () => {
+        const before = items;
+        items = new Map(films.map((film) => [film.id, before.get(film.id) ?? pick(film, catalogue)]));
+        const empty = Array.from({ length: Math.max(0, slots - films.length) }, (_, i) =>
+          element("li", { class: "slot", "aria-hidden": "true" }, String(films.length + i + 1)));
+        list.replaceChildren(...items.values(), ...empty);
       });
-      for (let place = films.length; place < slots; place++) {
-        list.append(element("li", { class: "slot", "aria-hidden": "true" }, String(place + 1)));
-      }
-    });
+      if (list.contains(focused)) focused.focus();
+    },
+    /** The bars: a share for each film, or nothing while it is not known. */
+    mark(attention) {
+      [...items.values()].forEach((item, place) => {
+        const share = attention?.[place];
+        item.querySelector(".bar").style.setProperty("--share", share ?? 0);
+        item.querySelector(".share").textContent = share === undefined ? "\u00a0" : percent(share);
+      });
+    },
+    /** The keyboard stays in the list: on this place, else on the last one. */
+    focus(place) {
+      ([...items.values()].at(Math.min(place, items.size - 1))?.querySelector(".film") ?? $("search")).focus();
+    },
+    forget: () => items.clear(),
   };
-}
-
-// Not `disabled`: a button that the keyboard is on must not vanish under it.
-function enable(button, enabled) {
-  if (enabled) button.removeAttribute("aria-disabled");
-  else button.setAttribute("aria-disabled", "true");
 }
 
 function pick(film, catalogue) {
-  const button = (what, label, text) =>
-    element("button", { "data-do": what, "aria-label": `${label}: ${film.name}`, title: label }, text);
   return element(
     "li",
     { "data-id": film.id, class: "pick" },
-    element("div", { class: "grip", title: "Drag to another place" }, catalogue.card(film)),
-    element("p", { class: "name" }, element("span", { class: "place" }), " ", film.name),
     element(
-      "div",
-      { class: "buttons" },
-      button("earlier", "Earlier", element("i")),
-      button("remove", "Remove", "✕"),
-      button("later", "Later", element("i")),
+      "button",
+      { type: "button", class: "film", "data-id": film.id, "aria-keyshortcuts": "ArrowLeft ArrowRight Delete" },
+      catalogue.card(film),
+      element("span", { class: "name" }, film.name),
     ),
+    element("p", { class: "odds" }, element("span", { class: "spoken" }, "Attention: "), element("span", { class: "share" })),
+    element("span", { class: "bar" }),
+    element("button", { type: "button", class: "remove", "aria-label": `Remove: ${film.name}`, title: "Remove" }, "✕"),
   );
-}
-
-/** Pointer events serve mouse, pen and finger alike; the browser's own drag and drop does not. */
-function dragging(list, moved) {
-  let drag = null; // { item, id, x, y, target }
-
-  list.addEventListener("pointerdown", (event) => {
-    const item = event.target.closest(".grip")?.closest("li");
-    if (!item || event.button !== 0 || drag) return;
-    event.preventDefault(); // no text selection, no picture dragging
-    drag = { item, pointer: event.pointerId, x: event.clientX, y: event.clientY, target: item };
-    item.classList.add("dragged");
-  });
-
-  addEventListener("pointermove", (event) => {
-    if (event.pointerId !== drag?.pointer) return;
-    const { item, x, y } = drag;
-    item.style.transform = `translate(${event.clientX - x}px, ${event.clientY - y}px)`;
-    drag.target?.classList.remove("target");
-    drag.target = [...list.querySelectorAll(".pick")].find((other) => {
-      const box = other.getBoundingClientRect();
-      return other !== item && event.clientX >= box.left && event.clientX <= box.right &&
-        event.clientY >= box.top && event.clientY <= box.bottom;
-    });
-    drag.target?.classList.add("target");
-  });
-
-  const end = (event, drop) => {
-    if (!drag || (event.pointerId !== undefined && event.pointerId !== drag.pointer)) return;
-    const { item, target } = drag;
-    drag = null;
-    item.style.transform = "";
-    item.classList.remove("dragged");
-    target?.classList.remove("target");
-    const places = [...list.children];
-    if (drop && target) moved(places.indexOf(item), places.indexOf(target));
-  };
-  addEventListener("pointerup", (event) => end(event, true));
-  addEventListener("pointercancel", (event) => end(event, false));
-  addEventListener("keydown", (event) => event.key === "Escape" && end(event, false));
 }

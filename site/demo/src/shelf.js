@@ -3,19 +3,19 @@
 import { search } from "./catalogue.js";
 import { $, element } from "./dom.js";
 
-// On a phone, where three stand in a row, the page would be five screens longer with 48.
-const PAGE = matchMedia("(max-width: 40rem)").matches ? 12 : 48;
+// Two rows at most: more is asked for.
+const PAGE = matchMedia("(max-width: 40rem)").matches ? 8 : 20;
 
 /**
  * @param {(id: number) => void} onToggle the reader picks a film, or unpicks it
- * @returns {(picked: number[]) => void} marks the films that are picked
+ * @returns shows a catalogue, and marks the films that are picked
  */
-export function shelf(catalogue, onToggle) {
+export function shelf(onToggle) {
   const list = $("films");
+  let catalogue;
   let shown = PAGE;
   let picked = [];
 
-  $("genre").append(...catalogue.genres.map((genre) => element("option", { value: genre }, genre)));
   for (const id of ["search", "genre", "order"]) {
     $(id).addEventListener("input", () => {
       shown = PAGE;
@@ -34,15 +34,19 @@ export function shelf(catalogue, onToggle) {
   });
 
   function fill() {
+    if (!catalogue) return; // its cards are on their way
     const query = $("search").value;
     const { films, exact } = search(catalogue.films, query, $("genre").value, $("order").value);
     list.replaceChildren(...films.slice(0, shown).map((film) => book(film, catalogue)));
     $("more").hidden = films.length <= shown;
     $("found").textContent = exact
       ? `${films.length.toLocaleString("en")} ${films.length === 1 ? "film" : "films"}`
-      : films.length
-        ? `Nothing is called “${query.trim()}”. The nearest titles:`
-        : `Nothing is called “${query.trim()}”. Try one word of the title, or another genre.`;
+      : `Nothing is called “${query.trim()}”. ` +
+        (catalogue.own
+          ? "The films on this page are invented, since the licence of MovieLens-1M does not allow its titles " +
+            "to be put online. If you have a copy, “Open MovieLens-1M” above loads the real ones. "
+          : "") +
+        (films.length ? "The nearest titles here:" : "Try one word of a title, or another genre.");
     mark();
   }
 
@@ -54,10 +58,18 @@ export function shelf(catalogue, onToggle) {
     }
   }
 
-  fill();
-  return (now) => {
-    picked = now;
-    mark();
+  return {
+    open(another) {
+      if (catalogue) $("search").value = ""; // else it was typed while the cards were on their way
+      catalogue = another;
+      $("genre").replaceChildren(element("option", { value: "" }, "all genres"),
+        ...catalogue.genres.map((genre) => element("option", { value: genre }, genre)));
+      fill();
+    },
+    mark(now) {
+      picked = now;
+      mark();
+    },
   };
 }
 
@@ -68,7 +80,7 @@ function book(film, catalogue) {
     {},
     element(
       "button",
-      { class: "film", "data-id": film.id },
+      { type: "button", class: "film", "data-id": film.id },
       catalogue.card(film),
       element("span", { class: "name" }, film.name),
       element("span", { class: "about" }, about),

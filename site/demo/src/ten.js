@@ -1,6 +1,6 @@
 // The ten recommendations, and what the last change did to them.
 
-import { $, element, glide } from "./dom.js";
+import { $, element, glide, listed } from "./dom.js";
 
 /**
  * Compares two lists of movie ids, best first.
@@ -23,52 +23,52 @@ export function compareTens(before, now) {
  */
 export function tenList(onPick) {
   const list = $("recommendations");
-  const items = new Map();
+  let items = new Map();
   let before = [];
+
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest(".add");
+    if (button) onPick(Number(button.parentElement.dataset.id));
+  });
 
   return function show(ten, catalogue, picked) {
     const now = ten.map(({ film }) => film.id);
     const { moves, left } = compareTens(before, now);
     const first = before.length === 0;
-    const largest = ten[0]?.probability;
     glide(list, () => {
-      for (const [id, item] of items) {
-        if (!now.includes(id)) {
-          item.remove();
-          items.delete(id);
-        }
-      }
-      ten.forEach(({ film, probability }, place) => {
-        if (!items.has(film.id)) items.set(film.id, recommendation(film, catalogue, onPick));
+      const old = items;
+      items = new Map(ten.map(({ film }) => [film.id, old.get(film.id) ?? recommendation(film, catalogue)]));
+      ten.forEach(({ film, probability }) => {
         const item = items.get(film.id);
         item.querySelector(".percent").textContent = percent(probability);
-        item.querySelector(".bar").style.setProperty("--share", probability / largest);
+        item.querySelector(".bar").style.setProperty("--share", probability / ten[0].probability);
         item.dataset.probability = probability;
         setBadge(item.querySelector(".badge"), first ? 0 : moves.get(film.id));
-        if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
       });
+      list.replaceChildren(...items.values());
     });
     const gone = first || !now.length ? [] : left.filter(({ id }) => !picked.includes(id));
     $("left").textContent = gone.length
-      ? `Left the ten: ${gone.map(({ id, place }) => `${catalogue.byId.get(id).name} (was ${place})`).join(", ")}.`
+      ? `Left the ten: ${listed(gone.map(({ id, place }) => `${catalogue.byId.get(id).name} (was ${place})`))}.`
       : "";
     $("summary").textContent = ten.length ? sentence(ten[0], first ? null : moves, gone.length) : "";
     before = now;
   };
 }
 
-function recommendation(film, catalogue, onPick) {
+function recommendation(film, catalogue) {
   return element(
     "li",
     { "data-id": film.id },
     element(
       "button",
-      { class: "film", title: "Add to your films", onclick: () => onPick(film.id) },
+      { type: "button", class: "film", "data-id": film.id },
       catalogue.card(film),
       element("span", { class: "name" }, film.name),
     ),
     element("p", { class: "odds" }, element("b", { class: "percent" }), element("span", { class: "badge" })),
     element("span", { class: "bar" }),
+    element("button", { type: "button", class: "add", "aria-label": `Add to your films: ${film.name}`, title: "Add to your films" }, "+"),
   );
 }
 

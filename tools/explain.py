@@ -1,0 +1,182 @@
+"""What the explanations to play with are made from: called by tools/site.py, one JSON file a post.
+
+Everything comes from the notebooks' stored cells, the stored results, and the models in
+data/pretrained with the embedded sample: nothing of MovieLens but what the posts print.
+"""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.manifold import TSNE
+
+from recformer_utils import baselines
+from recformer_utils.evaluation import evaluate_ranking
+from recformer_utils.movielens import MovieLens, load_movielens
+from recformer_utils.movielens_transformer import MovieLensTransformer
+from recformer_utils.posters.cards import split_title
+from recformer_utils.sequence_model import history_scores
+from recformer_utils.sequences import leave_one_out
+from recformer_utils.training import get_dataset, get_model_config, load_config, load_weights
+from tools.common import REPOSITORY
+from tools.demo import presets
+from tools.demo_model import Pretrained, load_pretrained, pretrained_file
+from tools.notebooks import read
+from tools.stored import load_sequence_model
+
+PRETRAINED = REPOSITORY / "data/pretrained"
+RIVALS = {
+    "distance counts": baselines.distance_counts,
+    "Markov chain": baselines.markov_chain,
+    "EASE": baselines.ease,
+    "item-kNN": baselines.item_knn,
+    "popularity": baselines.popularity,
+}
+NEIGHBOURS = 5
+
+
+def explanations() -> dict[int, dict]:
+    """By the number of the post."""
+    data = load_movielens("sample")
+    pretrained = load_pretrained(data)
+    return {
+        4: {"toy": toy(), "window": window(data)},
+        7: {"scores": scores(pretrained, data), "map": embedding_map(pretrained)},
+        8: ranks(pretrained, data),
+        10: {"stairs": staircase()},
+    }
+
+
+def cells(number: int) -> list:
+    """The cells of a notebook."""
+    (path,) = (REPOSITORY / "notebooks").glob(f"{number:02d}_*.ipynb")
+    return read(path).cells
+
+
+def toy() -> dict:
+    """The three movies of notebook 04: names, and the scores of its matrices before they are divided."""
+    source = next(cell.source for cell in cells(4) if "W_query = " in cell.source)
+
+    def matrix(name: str) -> np.ndarray:
+        return np.array(ast.literal_eval(re.search(rf"{name} = torch\.tensor\((.*?)\)", source)[1]))
+
+    x = matrix("x")
+    names = ast.literal_eval(re.search(r"names = (\[.*?\])", source)[1])
+    return {"names": names, "scores": [[(x @ matrix("W_query") @ x.T).tolist()]], "divisor": 2}
+
+
+def window(data: MovieLens) -> dict:
+    """Scores of a trained model of notebook 04 for five films, [block][head], divided already."""
+    folder = PRETRAINED / data.name
+    config = load_config(folder / "config.yaml")
+    config["trainer_config"]["data_dir"] = str(data.folder)
+    dataset = get_dataset(config, is_validation=True)
+    model = load_weights(
+        MovieLensTransformer(get_model_config(config, dataset)), folder / "model.pth"
+    ).eval()
+    films = presets(data)[1]["films"]
+    tokens = torch.from_numpy(dataset.metadata.tokenize_movies(films))[None]
+    found = []
+
+    def keep(block, inputs):
+        q, k = (
+            part.unflatten(-1, (block.num_heads, -1)).transpose(1, 2)
+            for part in block.qkv(inputs[0]).chunk(3, dim=-1)[:2]
+        )
+        found.append((q @ k.transpose(-2, -1) / block.head_dimension**0.5)[0])
+
+    with torch.no_grad():
+        for layer in model.movie_transformer.layers:
+            layer.attention.register_forward_pre_hook(keep)
+        model.movie_transformer(tokens)
+    return {"names": names_of(data, films), "scores": rounded(torch.stack(found)), "divisor": 1}
+
+
+def scores(pretrained: Pretrained, data: MovieLens) -> dict:
+    """After the five films that the front page opens with: the ten that it shows, then all others."""
+    films = presets(data)[0]["films"]
+    tokens = torch.from_numpy(pretrained.metadata.tokenize_movies(films))[None]
+    with torch.no_grad():
+        logits = pretrained.model(tokens)[0]
+    shown = torch.tensor([token for token, _ in pretrained.answer(tokens[0].tolist())["ten"]])
+    others = torch.ones_like(logits, dtype=torch.bool).scatter(0, shown, False)
+    return {
+        "films": names_of(data, films),
+        "names": names_of(data, pretrained.metadata.movie_ids_of(shown)),
+        "scores": rounded(torch.cat([logits[shown], logits[others]])),
+    }
+
+
+def embedding_map(pretrained: Pretrained) -> dict:
+    """Every film of the sample on a map, as notebook 07 draws it: [name, genre, x, y, nearest]."""
+    metadata, movies = pretrained.metadata, pretrained.movies.set_index("movie_id")
+    vectors = pretrained.model.model.movie_embedding.weight[: metadata.num_movies].detach()
+    vectors = torch.nn.functional.normalize(vectors)
+    nearest = (vectors @ vectors.T).topk(NEIGHBOURS + 1).indices[:, 1:]
+    flat = TSNE(metric="cosine", perplexity=30, init="pca", random_state=0)
+    spots = flat.fit_transform(vectors.numpy())
+    spots = (spots - spots.min(axis=0)) / np.ptp(spots, axis=0)
+    genres = movies["genres"].loc[metadata.movie_ids].str.split("|")
+    films_of = genres.explode().value_counts()
+    telling = [min(names, key=films_of.get) for names in genres]
+    titles = [split_title(title)[0] for title in movies["title"].loc[metadata.movie_ids]]
+    rows = zip(titles, telling, *spots.T.round(3).tolist(), nearest.tolist(), strict=True)
+    return {"films": [list(row) for row in rows]}
+
+
+def ranks(pretrained: Pretrained, data: MovieLens) -> dict:
+    """For each model of notebook 08 how many users of the sample have their target at each place."""
+    metadata, sequences = pretrained.metadata, pretrained.sequences
+    split = leave_one_out(sequences)
+    model, _ = load_sequence_model(pretrained_file(data.name), pretrained.movies, metadata)
+    scorers = {"the network": history_scores(model, torch.device("cpu"))}
+    for name, fit in RIVALS.items():
+        scorers[name] = fit(sequences, split.train_lengths, metadata.vocab_size).score
+    counts = {}
+    for name, score in scorers.items():
+        places = evaluate_ranking(score, sequences, split.validation).long()
+        counts[name] = torch.bincount(places, minlength=metadata.num_movies).tolist()
+    return {"films": metadata.num_movies, "places": counts}
+
+
+def staircase() -> list[dict]:
+    """The steps of notebook 10: its names and figures, each with what is stored beside it."""
+    source = next(cell.source for cell in cells(10) if cell.source.startswith("stairs = ["))
+    lines = (PRETRAINED / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    runs = [json.loads(line) for line in lines]
+    runs = [run for run in runs if (run["group"], run["split"]) == ("B", "leave-one-out")]
+    steps = []
+    for name, key, column in re.findall(r'\("(.+?)", reached\("(.+?)"(?:, "(.+?)")?\)\)', source):
+        found = [run for run in runs if run["key"] == key]
+        values = [run[column or "val_ndcg10_network"] for run in found]
+        # The stored interval over the users is that of the figure with counts.
+        whole = values == [run["val_ndcg10"] for run in found]
+        interval = np.mean([run["val_ndcg10_interval"] for run in found], axis=0) if whole else None
+        steps.append({
+            "name": name,
+            "value": round(sum(values) / len(values), 5),
+            "seeds": values,
+            "interval": None if interval is None else interval.round(5).tolist(),
+        })  # fmt: skip
+    return steps
+
+
+def names_of(data: MovieLens, movie_ids: list[int]) -> list[str]:
+    titles = data.movies.set_index("movie_id")["title"]
+    return [split_title(titles[movie_id])[0] for movie_id in movie_ids]
+
+
+def rounded(values: torch.Tensor) -> list:
+    """As nested lists with four decimals."""
+    return np.round(values.numpy().astype(float), 4).tolist()
+
+
+def write(folder: Path) -> None:
+    """One file for each post that has something to play with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, content in explanations().items():
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        (folder / f"{number:02d}.json").write_text(text, encoding="utf-8")
