@@ -23,6 +23,7 @@ from tools.notebooks import write_text
 FOLDER = REPOSITORY / "site/figures"
 WIDE, NARROW = 8.0, 3.3  # inches; shown at no less than 686 and 316 px (site.css, test_figures.py)
 SMALLEST = {WIDE: 10.2, NARROW: 9.6}  # points: 12 px where the drawing is shown smallest
+SLACK = {WIDE: 0.01, NARROW: 0.06}  # by which share they may be wider, with text of 12 px still
 GROUND = {"light": "#ffffff", "dark": "#171c26"}
 TEXT, MARK = 4.5, 3.0  # contrast with the ground, as WCAG asks for
 # Colours with a meaning: by day, where the notebook's own is too pale, and by night.
@@ -138,20 +139,27 @@ def drawings(figure) -> dict[str, str]:
 def _drawings(figure) -> dict[str, str]:
     for artist in figure.findobj(lambda artist: many(artist)):
         artist.set_rasterized(True)
-    fit(figure, WIDE)
-    made = {"wide": as_svg(figure)}
+    made = {"wide": laid_out(figure, WIDE)[0]}
     stack(figure)
-    width = NARROW
-    for _ in range(3):  # what hangs over at the right has to find room
-        fit(figure, width)
-        svg = as_svg(figure)
-        if (beyond := pixels(svg)[0] / 96 - NARROW) < 0.06 * NARROW:
-            break
-        width = max(width - beyond, 2)
+    svg, fits = laid_out(figure, NARROW)
     # Where that fails, or texts would lie on each other, a phone scrolls the wide drawing.
-    if beyond < 0.06 * NARROW and not overlapping(figure):
+    if fits and not overlapping(figure):
         made["narrow"] = svg
     return made
+
+
+def laid_out(figure, wanted: float) -> tuple[str, bool]:
+    """The figure as SVG of that width, inches, and whether it has kept to it."""
+    width, smallest = wanted, SMALLEST[wanted]
+    for _ in range(4):  # what hangs over at the right has to find room
+        fit(figure, width, smallest)
+        svg = as_svg(figure)
+        beyond = pixels(svg)[0] / 96 - wanted
+        if beyond < SLACK[wanted] * wanted:
+            break
+        width = max(width - beyond, 2)
+        smallest = SMALLEST[wanted] * (1 + beyond / wanted)  # it will be shown smaller
+    return svg, beyond < SLACK[wanted] * wanted
 
 
 def many(artist) -> bool:
@@ -194,10 +202,9 @@ def stack(figure) -> None:
     figure.set_figheight(max(height * 0.95, 2.2, 0.2 * labels + 0.5 * len(panels)))
 
 
-def fit(figure, width: float) -> None:
+def fit(figure, width: float, smallest: float) -> None:
     """Sets the width; no text is too small for it or too pale, titles wrap, ticks do not touch."""
     figure.set_figwidth(width)
-    smallest = SMALLEST[WIDE if width == WIDE else NARROW]
     for text in texts(figure):
         text.set_fontsize(np.clip(text.get_fontsize(), smallest, smallest + 2.2))
     for panel in figure.axes:
@@ -206,7 +213,7 @@ def fit(figure, width: float) -> None:
             wrap(title, width / columns)
         wrap(panel.xaxis.label, width - 0.8)
         wrap(panel.yaxis.label, figure.get_figheight() / len(figure.axes) + 0.6)
-        for text in panel.texts if width < WIDE and len(panel.texts) < 8 else []:
+        for text in panel.texts if width < WIDE / 2 and len(panel.texts) < 8 else []:
             wrap(text, 2)
     if figure._suptitle:
         wrap(figure._suptitle, width)
@@ -240,7 +247,7 @@ def thin_ticks(figure) -> None:
                     label.set_visible(place % 4 == 0)
                 else:
                     label.set(rotation=45, ha="right", rotation_mode="anchor")
-    if figure.get_figwidth() < WIDE:  # a title may begin where the figure does
+    if figure.get_figwidth() < WIDE / 2:  # a title may begin where the figure does
         for panel in figure.axes:
             place = panel.get_position()
             panel._left_title.set_x(-place.x0 / place.width if place.x0 < 0.5 else 0)
