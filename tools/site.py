@@ -166,6 +166,7 @@ def build() -> int:
     icons = r"(?<=\})(\.fa-[\w-]+(:{1,2}before)?,?)+\{--fa:[^}]*\}"
     style.write_text(re.sub(icons, "", style.read_text(encoding="utf-8")), encoding="utf-8")
     book = BUILD / "book"
+    shutil.rmtree(book, ignore_errors=True)  # pictures of before would come along
     if code := sphinx("epub", book, "-W", "--keep-going", "-D", "html_static_path=static"):
         return code
     settle(next(book.glob("*.epub")), NEW)
