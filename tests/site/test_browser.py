@@ -121,6 +121,7 @@ def test_the_front_page_is_light_and_holds_still(open_page, built, width):
         file.stat().st_size if file.suffix in packed else len(gzip.compress(file.read_bytes()))
         for file in files
     ]
+    assert {"index.html", "main.js", "model.js", "site.css"} <= {file.name for file in files}
     assert 100_000 < sum(sizes) < 500_000  # 179 KB at 360, where the thumbnails wait below
     waited_for = "head script[src]:not([defer]):not([type=module])"
     assert page.locator(waited_for).count() == 0, "nothing is painted before these have come"
