@@ -25,7 +25,7 @@ class FullCrossEntropy(torch.autograd.Function):
         if torch.is_autocast_enabled(device):
             factor = weight.to(torch.get_autocast_dtype(device))
         # At least `width` rows a part, or reading the weights costs more than the product. So
-        # the logits take no more memory than the weights, however large the catalogue.
+        # the logits take CHUNK_BYTES or as much as the weights, whichever is more.
         rows = max(weight.shape[1], CHUNK_BYTES.get(device, 4 << 20) // (4 * len(weight)))
         total, weight_gradient = hidden.new_zeros((), dtype=torch.float), torch.zeros_like(weight)
         hidden_gradient = torch.empty_like(hidden, dtype=weight.dtype)

@@ -66,9 +66,8 @@ def train_step(
 
     Args:
         movie_ids, user_ids, movie_targets: tokens, int (batch, window), (batch,) and (batch,).
-        model, optimizer: changed in place.
+        model, optimizer: changed in place, on ``device``.
         criterion: loss from logits (batch, vocab_size) and targets int64 (batch,).
-        device: where the model is.
         mixed_precision: compute in bfloat16 where that is safe.
         penalty: added to the loss, from logits and movie tokens (batch, window).
         max_gradient_norm: a longer gradient, over all parameters, is cut to this length.
@@ -243,6 +242,8 @@ def window_task(config: dict, device: torch.device, penalty: Penalty | None = No
     """The post's task: a model of windows, its batches, its step and its validation."""
     trainer, training = parse_config(config).trainer_config, get_dataset(config)
     validation, metadata = training.part(is_validation=True), training.metadata
+    if not len(validation.questions.users):
+        raise ValueError("nothing to validate on: no window that is held out asks for a movie")
     # The end token is not a movie, so it is excluded from the loss and from the questions.
     criterion = nn.CrossEntropyLoss(ignore_index=metadata.end_token)
     torch.manual_seed(trainer.seed)
@@ -282,14 +283,13 @@ def run_model_training(
     on_epoch: Callable[[int, nn.Module], None] | None = None,
     penalty: Penalty | None = None,
 ) -> TrainingResult:
-    """Trains a model as the configuration says.
+    """Trains a model as the configuration, of `load_config`, says.
 
     model_dir then holds ``model.pth`` (the best weights by ``keep_best``), ``checkpoint.pth`` (to
     go on from) and ``run.json`` (seed, versions, data, commit). A run that was killed and is started
     again goes on after its last whole epoch and, on a CPU, ends with the very same numbers.
 
     Args:
-        config: as `load_config` returns it.
         on_epoch: called after each epoch with its number and the model; the checkpoint comes after.
         penalty: as in `train_step`; not part of the configuration, so give it its own model_dir.
 

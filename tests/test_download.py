@@ -115,8 +115,9 @@ def test_an_incomplete_or_damaged_folder_is_repaired(folder, capsys, name, damag
         429,
         Response(status=302, headers={"Location": "http://[::1"}),
         Response(iter([GOOD]), headers={"Content-Length": "abc"}),
+        Response(iter([b"-5\r\n", GOOD]), headers={"Transfer-Encoding": "chunked"}),
     ],
-    ids=["408", "429", "no address", "no length"],
+    ids=["408", "429", "no address", "no length", "a chunk of -5 bytes"],
 )
 def test_strange_answers_are_tried_again_and_told_in_a_sentence(folder, httpserver, answer):
     serve(httpserver, answer, GOOD)

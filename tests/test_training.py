@@ -172,6 +172,16 @@ def test_a_bad_configuration_is_refused_by_file_and_key(config, tmp_path, old, n
         load_config(path)
 
 
+def test_a_split_that_holds_out_no_movie_is_refused_before_training(config, tmp_path):
+    lines = (tmp_path / "data/ratings.dat").read_text().splitlines()[:2]  # one user's
+    (tmp_path / "data/ratings.dat").write_text("\n".join(lines) + "\n")
+    config["movie_transformer_config"]["context_window_size"] = 1
+    config["trainer_config"]["split"] = "time"  # the last window is held out: the end token's
+    with pytest.raises(ValueError, match="nothing to validate on"):
+        run_model_training(config)
+    assert not (tmp_path / "model").exists()
+
+
 def test_one_batch_is_learned_by_heart(config):
     model, dataset = tiny_model(config)
     batch = dataset[torch.tensor([0, 40, 200, 700])]

@@ -58,6 +58,8 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
             f"something else, which could run code: {found[0] if found else first_lines(error)}"
         ) from error
     except Exception as error:  # what a damaged file makes zipfile and PyTorch raise is not listed
+        if "allocate memory" in str(error):  # says PyTorch, for what Python calls a MemoryError
+            raise MemoryError(f"{path}: {first_lines(error)}") from error
         raise CheckpointError(
             f"{path}: not a whole checkpoint ({first_lines(error)}). "
             f"Was the copy cut off? Delete it and train or download it again"

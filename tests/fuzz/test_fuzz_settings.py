@@ -133,7 +133,6 @@ def test_a_checkpoint_is_loaded_whole_or_refused(content):
             except CheckpointError as error:
                 tried.refused = True
                 assert str(error).startswith(f"{path}: ")
-                assert "allocate" not in str(error)  # PyTorch's word for what Python calls memory
         assert os.listdir(folder) == ["model.pth"]
 
 

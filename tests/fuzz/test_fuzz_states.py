@@ -4,14 +4,15 @@ import copy
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from recformer_utils.runs import CheckpointError, RunFolder, TrainerConfig
-from recformer_utils.runs.checkpoints import save_atomically
-from tests.fuzz.bounds import bounded
+from recformer_utils.runs.checkpoints import load_checkpoint, save_atomically
+from tests.fuzz.bounds import bounded, memory
 
 ROW = {"epoch": 1, "learning_rate": 0.01, "train_loss": 1.0, "seconds": 0.1, "validation_loss": 1.0,
        "HR@10": 0.1, "NDCG@10": 0.1}  # fmt: skip
@@ -24,10 +25,10 @@ values = st.one_of(
 )  # fmt: skip
 
 
-def parts():
+def parts(rows: int = 40):
     """A model, its optimizer after a step, and its schedule."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Embedding(40, 16), nn.Linear(16, 3))
+    model = nn.Sequential(nn.Embedding(rows, 16), nn.Linear(16, 3))
     optimizer = torch.optim.AdamW(model.parameters(), 0.01, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
     step(model, optimizer)
@@ -41,12 +42,12 @@ def step(model, optimizer):
     optimizer.step()
 
 
-def folder_of(path: Path) -> RunFolder:
+def folder_of(path: Path, rows: int = 40) -> RunFolder:
     trainer = TrainerConfig(
         model_dir=str(path), tensorboard_dir=str(path), batch_size=1, starting_learning_rate=0.01,
         num_epochs=3,
     )  # fmt: skip
-    return RunFolder(trainer, {"model": "tiny"}, *parts())
+    return RunFolder(trainer, {"model": "tiny"}, *parts(rows))
 
 
 def places(value, path=()):
@@ -58,10 +59,13 @@ def places(value, path=()):
             yield from places(inner, (*path, key))
 
 
+def state_of(run: RunFolder) -> dict:
+    state = {name: part.state_dict() for name, part in run.parts.items()}
+    return state | {"config": run.identity, "history": [ROW]}
+
+
 with tempfile.TemporaryDirectory() as _folder:
-    _run = folder_of(Path(_folder))
-    STATE = {name: part.state_dict() for name, part in _run.parts.items()}
-    STATE |= {"config": _run.identity, "history": [ROW]}
+    STATE = state_of(folder_of(Path(_folder)))
 PLACES = list(places(STATE))
 MOMENTS = [place for place in PLACES if place[-1] in ("exp_avg", "exp_avg_sq", "step")]
 
@@ -117,3 +121,14 @@ def test_moments_of_any_shape_never_reach_a_step(changes):
 
 def test_the_state_as_it_is_goes_on():
     resumed(changed([]))
+
+
+def test_a_run_goes_on_with_twice_the_memory_of_its_file_and_short_of_it_says_so(tmp_path):
+    rows = 2**20  # 192 MiB in the file, blocks too large for the heap
+    save_atomically(state_of(folder_of(tmp_path, rows)), tmp_path / "checkpoint.pth")
+    size = (tmp_path / "checkpoint.pth").stat().st_size
+    run = folder_of(tmp_path, rows)
+    with memory(2 * size), run:
+        assert run.history == [ROW]
+    with memory(size // 2), pytest.raises(MemoryError, match=r"checkpoint.pth: .*memory"):
+        load_checkpoint(tmp_path / "checkpoint.pth")
