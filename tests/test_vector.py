@@ -143,6 +143,16 @@ def test_a_schematic_is_drawn_for_a_desk_and_for_a_phone(name, svg):
     assert (REPOSITORY / f"notebooks/figures/{name.rpartition('-')[0]}.png").exists()
 
 
+def test_a_narrow_drawing_that_is_no_longer_made_does_not_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector, "FOLDER", tmp_path)
+    book = notebooks.read(notebooks.series()[0])
+    made = [{"wide": "<svg/>", "narrow": "<svg/>"} for _ in vector.plots(book)]
+    vector.store(book, made)
+    vector.store(book, [{"wide": "<svg/>"} for _ in made])
+    assert len(list(tmp_path.glob("*-wide.svg"))) == len(made)
+    assert not list(tmp_path.glob("*-narrow.svg"))
+
+
 @pytest.fixture
 def row_of_posters() -> bytes:
     movies = pd.DataFrame({

@@ -415,6 +415,8 @@ def taken(notebook) -> list[dict[str, str]]:
 def store(stored, drawings_of: list[dict[str, str]]) -> None:
     """Writes the drawings beside the site, named after the stored notebook's PNG."""
     for output, drawn in zip(plots(stored), drawings_of, strict=True):
+        for path in find(output.data["image/png"]).values():
+            path.unlink()
         for kind, svg in drawn.items():
             path = FOLDER / f"{name_of(output.data['image/png'])}-{kind}.svg"
             write_text(path, svg)
@@ -428,7 +430,8 @@ def clear(notebooks) -> None:
             path.unlink()
 
 
-def find(png: str, folder: Path = FOLDER) -> dict[str, Path]:
+def find(png: str, folder: Path | None = None) -> dict[str, Path]:
     """The drawings of a stored picture that there are, by kind, the narrow one last."""
+    folder = folder or FOLDER
     found = {kind: folder / f"{name_of(png)}-{kind}.svg" for kind in ("wide", "rows", "narrow")}
     return {kind: path for kind, path in found.items() if path.exists()}
