@@ -146,8 +146,8 @@ class Visit:
     def settle(self):
         """Waits until everything that moves has come to rest: what is hit is what was aimed at."""
         self.page.evaluate(
-            "Promise.allSettled([document.fonts.ready, "
-            "...document.getAnimations().map(animation => animation.finished)])"
+            "new Promise(requestAnimationFrame).then(() => Promise.allSettled([document.fonts.ready, "
+            "...document.getAnimations().map(animation => animation.finished)]))"
         )
 
     def photograph(self, name):
