@@ -1,7 +1,6 @@
 """The notebooks of the series as files: in order, what they promise and found, what they show."""
 
 import base64
-import html
 import io
 import re
 from html.parser import HTMLParser
@@ -116,11 +115,6 @@ def pictures(notebook: nbformat.NotebookNode) -> list[tuple[str, str, str]]:
         for mime in IMAGE_TYPES
         if mime in output.get("data", {})
     ]
-
-
-def alternative_texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """The alternative text of each picture, as HTML has it."""
-    return [html.escape(alt) for _, _, alt in pictures(notebook)]
 
 
 class Allowed(HTMLParser):

@@ -19,8 +19,8 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbconvert import HTMLExporter
 
 from tests.site.conftest import REPOSITORY
-from tests.site.test_browser import SCREENSHOTS
-from tools import notebooks
+from tests.site.test_browser import POSTS, SCREENSHOTS
+from tools import notebooks, series
 
 PATHS = notebooks.series()
 ALL = PATHS + [path.parent / "solutions" / path.name for path in PATHS]
@@ -215,3 +215,37 @@ def test_screenshots_of_a_code_host_and_nbviewer(chromium, path):
             page.set_content(base + html)
             assert page.locator("h2").count() > 5
             page.screenshot(path=SCREENSHOTS / f"{place}-{path.stem}.png", full_page=True)
+
+
+LOOKS = """(selector) => {
+    const style = (one, ...names) => names.map((name) => getComputedStyle(one)[name]);
+    const first = (name) => document.querySelector(`${selector} ${name}`);
+    const tokens = ["c1", "k", "kn", "mi", "mf", "s2", "nb", "nf", "o"];
+    return {
+        page: style(document.body, "backgroundColor", "color", "fontFamily", "lineHeight"),
+        title: style(first("h1"), "color", "fontSize", "fontWeight"),
+        section: style(first("h2"), "color", "fontSize", "fontWeight"),
+        text: style(first("p:not([class])"), "fontSize", "fontFamily"),
+        link: style(first('a[href^="https"]'), "color"),
+        code: style(first(".highlight pre"), "fontSize", "lineHeight", "fontFamily", "borderRadius"),
+        cell: style(first("td"), "fontSize", "color", "padding", "borderBottom", "textAlign"),
+        tokens: tokens.map((name) => [name, ...style(first(`.highlight .${name}`), "color")]),
+    };
+}"""
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_pages_of_make_run_look_like_the_posts(open_page, tmp_path, mode):
+    path = PATHS[0]
+    series.write_page(notebooks.read(path), tmp_path / "page.html")
+    site = open_page(f"posts/{POSTS[0].slug}.html", 1280, mode)
+    wanted = site.evaluate(LOOKS, "article")
+    page = open_page("about:blank", 1280, mode)
+    page.set_content((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.evaluate(LOOKS, "main") == wanted
+    for width in (360, 768, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=SCREENSHOTS / f"run-{path.stem}-{width}-{mode}.png")
+    page.locator(".output_png").first.scroll_into_view_if_needed()
+    page.screenshot(path=SCREENSHOTS / f"run-{path.stem}-1440-{mode}-figure.png")
