@@ -87,6 +87,17 @@ version = "1"  # which EPUB 3 asks for
 blog_title = SETTINGS["title"]
 blog_baseurl = SETTINGS["url"]
 blog_feed_subtitle = SETTINGS["tagline"]
+# A summary with the post's picture: a feed reader shows no plot of a whole post as the site draws it.
+PICTURES = {name: escape(post.thumbnail[1]) for name, post in POSTS.items()}
+blog_feed_templates = {
+    "atom": {
+        "content": "<p>{{ summary|e }}</p>"
+        '<p><a href="{{ post_url }}"><img src="{{ base_url }}_static/thumbnails/'
+        '{{ post.docname.partition("/")[2] }}.png" alt="{{ '
+        f"{PICTURES!r}"
+        '[post.docname] }}"/></a></p>'
+    }
+}
 blog_authors = {SETTINGS["author"]: (SETTINGS["author_name"], None)}
 blog_archive_titles = False
 post_auto_orphan = False  # the posts are in the front page's toctree
