@@ -124,13 +124,13 @@ def model_overview(narrow: bool = False) -> plt.Figure:
         for x, seed in ((20, row), (46, row + 10)):
             cells(axis, x, y + 1.3, (1, 8), tall=2.6, seed=seed)
         cells(axis, 54, y + 1.3, (1, 8), tall=2.6, seed=99, color=GREEN)
-        for start, end in ((16.3, 19.7), (28.3, 31.2), (42.8, 45.7)):
+        for start, end in ((16.3, 19.7), (28.3, 30.7), (43.3, 45.7)):
             arrow(axis, (start, y), (end, y))
     box(
         axis,
         37,
         21.2,
-        11.2,
+        12.2,
         26,
         "transformer\n\neach\nmovie\ntakes up\nsomething\nof those\nbefore",
         color=BLUE,
