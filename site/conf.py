@@ -93,7 +93,7 @@ blog_feed_templates = {
     "atom": {
         "content": "<p>{{ summary|e }}</p>"
         '<p><a href="{{ post_url }}"><img src="{{ base_url }}_static/thumbnails/'
-        '{{ post.docname.partition("/")[2] }}.png" alt="{{ '
+        '{{ post.docname.partition("/")[2] }}.svg" alt="{{ '
         f"{PICTURES!r}"
         '[post.docname] }}"/></a></p>'
     }
