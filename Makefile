@@ -87,7 +87,8 @@ test-published: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.series compare
 
 lab: setup
-	$(BIN)/jupyter lab notebooks/01_exploration.ipynb
+	$(BIN)/python -m jupyterlab --ServerApp.root_dir=. \
+		--ServerApp.contents_manager_class=tools.lab.Contents notebooks/01_exploration.ipynb
 
 data: setup
 	$(BIN)/python -m recformer_utils.movielens

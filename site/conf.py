@@ -17,6 +17,7 @@ from tools import post_data, vector
 
 SITE = Path(__file__).resolve().parent
 DEMO = SITE / "_build/demo"  # as tools/demo.py built it
+DRAWINGS = SITE / "_build/static/figures"
 
 SETTINGS = post_data.settings()
 POSTS = {f"posts/{post.slug}": post for post in post_data.posts()}
@@ -86,6 +87,17 @@ version = "1"  # which EPUB 3 asks for
 blog_title = SETTINGS["title"]
 blog_baseurl = SETTINGS["url"]
 blog_feed_subtitle = SETTINGS["tagline"]
+# A summary with the post's picture: a feed reader shows no plot of a whole post as the site draws it.
+PICTURES = {name: escape(post.thumbnail[1]) for name, post in POSTS.items()}
+blog_feed_templates = {
+    "atom": {
+        "content": "<p>{{ summary|e }}</p>"
+        '<p><a href="{{ post_url }}"><img src="{{ base_url }}_static/thumbnails/'
+        '{{ post.docname.partition("/")[2] }}.png" alt="{{ '
+        f"{PICTURES!r}"
+        '[post.docname] }}"/></a></p>'
+    }
+}
 blog_authors = {SETTINGS["author"]: (SETTINGS["author_name"], None)}
 blog_archive_titles = False
 post_auto_orphan = False  # the posts are in the front page's toctree
@@ -131,6 +143,10 @@ def label_pictures(app, doctree):
     pictures = post.pictures()
     if len(images) != len(pictures):
         raise ValueError(f"{post.path.name}: {len(images)} pictures shown, {len(pictures)} stored")
+    for image in doctree.findall(nodes.image):
+        if (name := Path(image["uri"])).parent.name == "figures":  # a schematic picture
+            image["drawings"] = {kind: f"{name.stem}-{kind}.svg" for kind in ("wide", "narrow")}
+            image.parent["classes"] += ["figure-box", "drawing"]
     for image, (_, data, alt) in zip(images, pictures, strict=True):
         width, height = Image.open(io.BytesIO(base64.b64decode(data))).size
         image.attributes |= {
@@ -139,9 +155,10 @@ def label_pictures(app, doctree):
             "width": str(width),
             "height": str(height),
         }
-        drawings = {kind: path.name for kind, path in vector.find(data).items()}
-        image["drawings"] = drawings
-        kinds = ["drawing", *(["scrolls"] if "narrow" not in drawings else [])] if drawings else []
+        drawings = vector.find(data, DRAWINGS)
+        image["drawings"] = {kind: path.name for kind, path in drawings.items()}
+        kinds = ["rows" if "rows" in drawings else "drawing"]
+        kinds += ["scrolls"] if "narrow" not in drawings and width > 400 else []
         box = nodes.container(classes=["figure-box", *kinds])
         image.replace_self(box)
         box += image
@@ -152,21 +169,22 @@ DRAWN = """<picture>{narrow}
 
 
 def show_drawings(app, doctree, docname):
-    """On the site plots are SVG: wide, and narrow where that is all the room. A book has the PNG."""
+    """On the site pictures are SVG, narrow where that is all the room. A book has the PNG."""
     if docname not in POSTS or app.builder.name != "html":
         return
     for image in list(doctree.findall(nodes.image)):
         files, size, root = image.get("drawings", {}), {}, "../_static/figures/"
         if files:
             for kind, name in files.items():
-                svg = (vector.FOLDER / name).read_text(encoding="utf-8")
+                svg = (DRAWINGS / name).read_text(encoding="utf-8")
                 size[kind] = dict(zip(("width", "height"), vector.pixels(svg), strict=True))
             narrow = '<source media="(max-width: 767px)" srcset="{}" width="{width:.0f}" height="{height:.0f}">'
             narrow = (
                 narrow.format(root + files["narrow"], **size["narrow"]) if "narrow" in files else ""
             )
+            kind = next(iter(files))
             html = DRAWN.format(
-                narrow=narrow, alt=escape(image["alt"]), src=root + files["wide"], **size["wide"]
+                narrow=narrow, alt=escape(image["alt"]), src=root + files[kind], **size[kind]
             )
             image.replace_self(nodes.raw("", html, format="html"))
 

@@ -1,6 +1,7 @@
 """Hygiene of the notebooks: nothing stale, nothing missing, nothing that gives a machine away."""
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -340,15 +341,18 @@ def test_checks_refuse_wrong_answers_and_accept_right_ones(path):
 
 
 @every
-def test_pages_carry_the_alternative_texts_and_load_nothing(path, tmp_path):
+def test_pages_carry_the_alternative_texts_and_formulas_and_load_nothing(path, tmp_path):
     notebook = read(path)
     series.write_page(notebook, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<script" not in page.lower()
     assert not re.findall(r"""(?:src|@import|url\()\s*=?["'\s]*(?:https?:)?//""", page)
     assert notebooks.NO_ALT not in page
-    for text in notebooks.alternative_texts(notebook):
-        assert f'alt="{text}"' in page
+    shown = [html.unescape(alt) for alt in re.findall(r'alt="([^"]*)"', page)]
+    for _, _, text in notebooks.pictures(notebook):
+        assert text in shown
+    assert "$$" not in re.sub(r"<pre.*?</pre>", "", page, flags=re.DOTALL)
+    assert page.count("<math") == page.count("</math>") >= markdown(notebook).count("$$") // 2
 
 
 def new_notebook(source: str) -> nbformat.NotebookNode:

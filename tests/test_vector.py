@@ -1,14 +1,19 @@
 """Plots as SVG: text large enough, colours that everybody can tell apart, by day and by night."""
 
+import base64
+import io
 import itertools
 import re
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
-from tools import notebooks, vector
+from recformer_utils import posters
+from tools import figures, notebooks, site_cards, vector
 from tools.common import REPOSITORY
 
 THEMES = {"light": 0, "dark": 1}
@@ -18,6 +23,8 @@ EYES = {
     "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
 }  # fmt: skip
+# The grid, bands and tints, behind marks and words; so are plain greys, the shades of a table's cells.
+BEHIND = {"e5e7eb", "eef1f5", "bfe0da", "f6f7f9", "fbf0dc"}
 MEANINGS = ["#2b4c7e", "#d1495b", "#1b998b", "#e8a33d", "#7b5ea7"]  # of one cycle; grey is "other"
 
 
@@ -53,6 +60,13 @@ def test_colours_can_be_told_apart_by_every_eye(theme, eye):
         assert np.linalg.norm(seen(one, eye) - seen(other, eye)) > 0.07, (one, other)
 
 
+def test_numbers_on_shaded_cells_can_be_read():
+    for change, ground in ((vector.by_day, "light"), (vector.by_night, "dark")):
+        for shade in ("#9f9f9f", "#bfe0da", "#fbf0dc"):
+            text = vector.readable(change("#111827"), vector.GROUND[ground])
+            assert vector.contrast(text, change(shade)) >= vector.TEXT, (shade, ground)
+
+
 def test_the_measure_finds_colours_that_cannot():
     assert np.linalg.norm(seen("#b00020", "deutan") - seen("#5a5a00", "deutan")) < 0.07
     assert vector.contrast("#000000", "#ffffff") == pytest.approx(21)
@@ -73,6 +87,10 @@ def check(svg: str, shown: float) -> None:
         for name, color in re.findall(r"--(t\w+):(#\w+);", values):
             found = vector.contrast(color, vector.GROUND[ground])
             assert found >= vector.TEXT or found < 1.3, (name, color, ground)
+        for name, color in re.findall(r"--c(\w+):(#\w+);", values):
+            grey = name[:2] == name[2:4] == name[4:]
+            if name not in BEHIND and not grey:
+                assert vector.contrast(color, vector.GROUND[ground]) >= vector.MARK, (name, ground)
     assert not re.search(r"(fill|stroke): #", svg.partition("</style>")[2])
     assert "http" not in re.sub(r'xmlns[:\w]*="[^"]*"', "", svg)
 
@@ -86,10 +104,81 @@ def test_a_plot_is_drawn_for_a_desk_and_for_a_phone(figure):
     assert narrow > 1.3 * wide  # the panels stand below each other
 
 
+def test_what_is_written_in_a_plot_is_not_rounded(figure):
+    figure.axes[0].text(1, 1.5, "0.1642 or 0.005")
+    for svg in vector.drawings(figure).values():
+        assert "0.1642 or 0.005" in svg
+
+
+def test_long_names_titles_and_legends_leave_room_for_the_marks():
+    plt.style.use("recformer_utils.recformer")
+    figure, axis = plt.subplots(figsize=(9, 4))
+    for place in range(9):
+        axis.scatter([place], [1], label=f"a long name {place}")
+    axis.barh(["a name that takes up a third of it", "another"], [1, 2])
+    axis.set_title(
+        "A title that is nearly as long as the whole figure is wide, or longer", loc="left"
+    )
+    axis.legend(ncols=9, loc="lower left", bbox_to_anchor=(0, 1))
+    fits = vector.laid_out(figure, vector.WIDE)[1]
+    assert fits
+    assert axis.get_position().width * figure.get_figwidth() > 0.4 * vector.WIDE
+    title, legend = axis._left_title.get_window_extent(), axis.get_legend().get_window_extent()
+    assert title.y0 >= legend.y1, "the title stands above the legend"
+    plt.close(figure)
+
+
 def test_where_texts_would_overlap_there_is_no_narrow_drawing(figure):
     for y in range(3):
         figure.axes[1].text(0, 1 + y / 50, "a note that lies on others")
     assert set(vector.drawings(figure)) == {"wide"}
+
+
+@pytest.mark.parametrize(("name", "svg"), figures.drawings().items())
+def test_a_schematic_is_drawn_for_a_desk_and_for_a_phone(name, svg):
+    wide = "wide" in name
+    width = vector.WIDE if wide else vector.NARROW
+    assert vector.pixels(svg)[0] / 96 < width * (1 + vector.SLACK[width])
+    check(svg, 686 if wide else 316)
+    assert (REPOSITORY / f"notebooks/figures/{name.rpartition('-')[0]}.png").exists()
+
+
+def test_a_narrow_drawing_that_is_no_longer_made_does_not_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector, "FOLDER", tmp_path)
+    book = notebooks.read(notebooks.series()[0])
+    made = [{"wide": "<svg/>", "narrow": "<svg/>"} for _ in vector.plots(book)]
+    vector.store(book, made)
+    vector.store(book, [{"wide": "<svg/>"} for _ in made])
+    assert len(list(tmp_path.glob("*-wide.svg"))) == len(made)
+    assert not list(tmp_path.glob("*-narrow.svg"))
+
+
+@pytest.fixture
+def row_of_posters() -> bytes:
+    movies = pd.DataFrame({
+        "movie_id": [1, 2], "title": ["A Pale Day (1994)", "Night Train (1996)"], "genres": ["Comedy", "Horror"],
+    })  # fmt: skip
+    words = {"captions": [["seen", "recommended", "which one?"]], "row_titles": ["a row"]}
+    rows = posters.arrange([[1, 2, None]], movies, highlight=1, folder=None, **words)
+    return posters.encode(posters.compose(*rows))[1]
+
+
+def test_by_night_the_ground_and_the_words_of_a_row_of_posters_change(row_of_posters):
+    svg = site_cards.rows_of_posters(row_of_posters)
+    root = ElementTree.fromstring(svg)
+    night, day = (
+        base64.b64decode(image.get("href").partition(",")[2])
+        for image in root.iter("{http://www.w3.org/2000/svg}image")
+    )
+    assert day == row_of_posters
+    assert len(re.findall(r"M\d+ \d+h", svg)) == 2, "the empty place is no poster"
+    words = Image.open(io.BytesIO(night)).convert("RGB")
+    assert words.getpixel((0, 0)) == tuple(bytes.fromhex(vector.GROUND["dark"][1:]))
+    colors = {"#" + bytes(color).hex() for _, color in words.getcolors()}
+    for color in (posters.TEXT, posters.QUIET, posters.RED):
+        shown = vector.by_night(color.lower())
+        assert shown in colors
+        assert vector.contrast(shown, vector.GROUND["dark"]) >= vector.TEXT
 
 
 @pytest.mark.parametrize("path", sorted(vector.FOLDER.glob("*.svg")), ids=lambda path: path.stem)

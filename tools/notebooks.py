@@ -1,7 +1,6 @@
 """The notebooks of the series as files: in order, what they promise and found, what they show."""
 
 import base64
-import html
 import io
 import re
 from html.parser import HTMLParser
@@ -16,6 +15,11 @@ from recformer_utils.runs.files import replacing
 from tools.common import REPOSITORY
 
 NOTEBOOKS = REPOSITORY / "notebooks"
+# What a stored notebook says of its kernel: the same on every machine.
+STORED = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 NO_ALT = "No description has been provided for this image"  # nbconvert's words
 # What a table needs. Everything else could act in a reader's browser, in ways too many to list.
 TAGS = {"div", "style", "table", "thead", "tbody", "tr", "th", "td", "p", "em", "strong", "code"}
@@ -113,11 +117,6 @@ def pictures(notebook: nbformat.NotebookNode) -> list[tuple[str, str, str]]:
     ]
 
 
-def alternative_texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """The alternative text of each picture, as HTML has it."""
-    return [html.escape(alt) for _, _, alt in pictures(notebook)]
-
-
 class Allowed(HTMLParser):
     """Notes the first thing in a piece of HTML that is not on the lists."""
 
@@ -170,10 +169,7 @@ def active_outputs(notebook: nbformat.NotebookNode) -> list[str]:
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Alt texts into the image outputs; nothing that differs from machine to machine."""
-    notebook.metadata["kernelspec"] = {
-        "display_name": "Python 3", "language": "python", "name": "python3",
-    }  # fmt: skip
-    notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata |= STORED
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):

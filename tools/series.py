@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import nbformat
 import yaml
+from latex2mathml.converter import convert as to_mathml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbclient.util import run_sync
@@ -38,10 +39,8 @@ from tools import vector
 from tools.common import REPOSITORY, machine
 from tools.freshness import code_hash
 from tools.notebooks import (
-    NO_ALT,
     NOTEBOOKS,
     active_outputs,
-    alternative_texts,
     drifted,
     duration,
     findings,
@@ -59,6 +58,10 @@ from tools.notebooks import (
 BUILD = REPOSITORY / "build"
 DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "docs/results.md", REPOSITORY / "docs/speed.md"]
 GLOSSARY = REPOSITORY / "docs/glossary.md"
+SITE_STYLE = REPOSITORY / "site/static/site.css"
+PAGE_STYLE = (
+    REPOSITORY / "tools/page.css"
+)  # what the site has from its theme, for nbconvert's pages
 # Windows has no module of this name: there the peak is not known.
 MEASURE_PEAK = (
     "__import__('resource').getrusage(__import__('resource').RUSAGE_SELF).ru_maxrss "
@@ -282,18 +285,39 @@ def _in_kernel(client: NotebookClient, expression: str) -> dict:
 
 def write_page(notebook: nbformat.NotebookNode, path: Path) -> None:
     """An HTML page beside the executed copy; links to other notebooks become links to pages."""
-    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    exporter = HTMLExporter(template_name="basic", embed_images=True)
     page, _ = exporter.from_notebook_node(
         notebook, resources={"metadata": {"name": path.stem, "path": str(NOTEBOOKS)}}
     )
-    # The template's scripts come from another host. Without formulas and widgets none is needed.
-    page = re.sub(r"<script\b.*?</script>", "", page, flags=re.DOTALL | re.IGNORECASE)
-    # nbconvert's lab template leaves out the alternative texts that the outputs carry.
-    alts = iter(alternative_texts(notebook))
-    page = re.sub(f'alt="{NO_ALT}"', lambda match: f'alt="{next(alts, NO_ALT)}"', page)
+    page = re.sub(r"(<pre.*?</pre>)|\$\$(.+?)\$\$", _formula, page, flags=re.DOTALL)
     page = re.sub(r'href="([0-9]{2}_[a-z_]+)\.ipynb"', r'href="\1.html"', page)
     page = page.replace('href="../README.md#the-series"', 'href="index.html"')
-    write_text(path, re.sub(r'href="\.\./docs/glossary\.md', 'href="glossary.html', page))
+    page = re.sub(r'href="\.\./docs/glossary\.md', 'href="glossary.html', page)
+    write_text(path, framed(title_and_promise(notebook)[0], page))
+
+
+def _formula(match: re.Match) -> str:
+    """A formula as MathML, which browsers set without a script; code stays."""
+    return (
+        match[1]
+        or f'<span class="formula">{to_mathml(html.unescape(match[2]), display="block")}</span>'
+    )
+
+
+def framed(title: str, body: str) -> str:
+    """A page in the style of the site, which it holds; dark where the reader's system is."""
+    dark = r"@media (prefers-color-scheme: dark) { html:root \1 }"
+    style = SITE_STYLE.read_text(encoding="utf-8")
+    style = re.sub(
+        r'^html\[data-theme="dark"\] (\{.*?^\})', dark, style, count=1, flags=re.M | re.S
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)} · recformer</title>"
+        f"<style>{style}{PAGE_STYLE.read_text(encoding='utf-8')}</style>"
+        f'<main class="bd-article">{body}</main></html>\n'
+    )
 
 
 def write_index(paths: list[Path]) -> None:
@@ -306,14 +330,8 @@ def write_index(paths: list[Path]) -> None:
     lists = {"index": f"<h1>recformer</h1><ul>{''.join(rows)}</ul>"}
     if GLOSSARY.exists():
         lists["glossary"] = markdown2html(GLOSSARY.read_text(encoding="utf-8"))
-    style = "body{font:18px/1.6 sans-serif;max-width:42em;margin:3em auto;padding:0 1em}"
     for name, body in lists.items():
-        write_text(
-            BUILD / f"{name}.html",
-            f"<!doctype html><html lang=en><meta charset=utf-8><title>recformer</title>"
-            f"<meta name=viewport content='width=device-width'><style>{style} li{{margin:1em 0}}"
-            f"</style>{body}</html>\n",
-        )
+        write_text(BUILD / f"{name}.html", framed(name.capitalize(), body))
 
 
 # ---------------------------------------------------------------- commands

@@ -5,6 +5,7 @@ turns them into site/_build/html with warnings as errors, and tools/site_check.p
 """
 
 import argparse
+import base64
 import json
 import re
 import shutil
@@ -18,8 +19,9 @@ import nbformat
 from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.files import InUseError, NotWrittenError, exclusive
 from tools import demo, explain, post_data, vector
+from tools import figures as schematics
 from tools.common import REPOSITORY
-from tools.site_cards import social_card, thumbnail
+from tools.site_cards import rows_of_posters, social_card
 from tools.site_check import check
 
 SITE = REPOSITORY / "site"
@@ -87,16 +89,25 @@ def stage() -> None:
     posts = post_data.posts()
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.rmtree(STATIC, ignore_errors=True)
+    figures = STATIC / "figures"
+    shutil.copytree(vector.FOLDER, figures)
+    for name, svg in schematics.drawings().items():
+        write(figures / name, svg)
     for post in posts:
+        for _, data, _ in post.pictures():
+            if not vector.find(data):
+                rows = rows_of_posters(base64.b64decode(data))
+                write(figures / f"{vector.name_of(data)}-rows.svg", rows)
         picture, _ = post.thumbnail
-        write(STATIC / f"thumbnails/{post.slug}.png", thumbnail(picture))
+        drawing = next(iter(vector.find(base64.b64encode(picture).decode(), figures).values()))
+        # As small as that its words could not be read.
+        small = drawing.read_text(encoding="utf-8").replace("<style>", "<style>text{opacity:0}", 1)
+        write(STATIC / f"thumbnails/{post.slug}.svg", small)
         card = social_card(post.title, post.description, settings["title"], picture)
         write(STATIC / f"cards/{post.slug}.png", card)
         write(SOURCE / f"posts/{post.slug}.ipynb", nbformat.writes(page(post, settings)))
     for path in DOCS:
         write(SOURCE / path, document(path, settings))
-    if vector.FOLDER.exists():
-        shutil.copytree(vector.FOLDER, STATIC / "figures")
     if FIGURES.exists():
         shutil.copytree(FIGURES, SOURCE / "posts/figures")
     row = json.loads((SITE / "static/posters/row.json").read_text(encoding="utf-8"))

@@ -1,18 +1,28 @@
-"""Pictures that the site makes of the stored ones: thumbnails for lists, cards for social media."""
+"""Pictures that the site makes of the stored ones: posters by night, cards for social media."""
 
+import base64
 import io
 import json
-from functools import lru_cache
 
+import numpy as np
+from matplotlib.colors import to_hex
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from recformer_utils.posters.cards import load_font, wrap
 from tools.common import REPOSITORY
+from tools.vector import by_night
 
 POSTERS = REPOSITORY / "site/static/posters"
+SHOWN = 0.8  # CSS pixels to one of a picture of posters: captions of 15 are 12 px high
 CARD = (1200, 630)  # the size that Open Graph consumers expect
-THUMBNAIL = (640, 360)
 GROUND, INK, QUIET, RED = "#14213D", "#FFFFFF", "#AFC3E4", "#E4002B"
+ROWS = """<svg width="{0:.1f}pt" height="{1:.1f}pt" viewBox="0 0 {width} {height}" \
+xmlns="http://www.w3.org/2000/svg">
+<style>:root{{color-scheme:light dark}}#night{{display:none}}@media (prefers-color-scheme:dark){{\
+#night{{display:inline}}#all{{clip-path:url(#posters)}}}}</style>
+<clipPath id="posters"><path d="{posters}"/></clipPath>{drawn}</svg>
+"""
 
 
 def png(image: Image.Image) -> bytes:
@@ -35,10 +45,35 @@ def contained(data: bytes, size: tuple[int, int], margin: int) -> Image.Image:
     return ground
 
 
-@lru_cache
-def thumbnail(data: bytes) -> bytes:
-    """A picture of a notebook as PNG of 640 x 360 pixels."""
-    return png(contained(data, THUMBNAIL, 14))
+def rows_of_posters(data: bytes) -> str:
+    """A picture of posters as SVG. By night only they are left of it, on the site's own ground.
+
+    What is large and of many colours is a poster; titles and captions get the night's colours.
+    """
+    image = Image.open(io.BytesIO(data))
+    palette = image if image.mode == "P" else image.convert("RGB").quantize(255)
+    colors = np.reshape(palette.getpalette(), (-1, 3))
+    places, ground, posters = np.array(palette), int(colors.min(axis=1).argmax()), ""
+    for rows, columns in ndimage.find_objects(ndimage.label(colors[places].min(axis=2) < 245)[0]):
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        if height > 60 and len(np.unique(places[rows, columns])) > 2:
+            posters += (
+                f"M{columns.start + 1} {rows.start + 1}h{width - 2}v{height - 2}h{2 - width}z"
+            )
+            places[rows, columns] = ground
+    words = Image.fromarray(places)
+    night = "".join(by_night(to_hex(color / 255))[1:] for color in colors)
+    words.putpalette(bytes.fromhex(night))
+    words.save(buffer := io.BytesIO(), "PNG", optimize=True)
+    pictures = {"night": (buffer.getvalue(), "png"), "all": (data, image.format.lower())}
+    width, height = image.size
+    drawn = "".join(
+        f'<image id="{name}" width="{width}" height="{height}"'
+        f' href="data:image/{kind};base64,{base64.b64encode(file).decode()}"/>'
+        for name, (file, kind) in pictures.items()
+    )
+    points = (0.75 * SHOWN * width, 0.75 * SHOWN * height)
+    return ROWS.format(*points, width=width, height=height, posters=posters, drawn=drawn)
 
 
 def social_card(title: str, text: str, name: str, picture: bytes | None) -> bytes:

@@ -12,16 +12,21 @@ import itertools
 import re
 import textwrap
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.legend import Legend
+from matplotlib.transforms import ScaledTranslation
 
 from tools.common import REPOSITORY
 from tools.notebooks import write_text
 
 FOLDER = REPOSITORY / "site/figures"
 WIDE, NARROW = 8.0, 3.3  # inches; shown at no less than 686 and 316 px (site.css, test_figures.py)
+LOW = 1.4  # inches: a panel on a phone is no lower
 SMALLEST = {WIDE: 10.2, NARROW: 9.6}  # points: 12 px where the drawing is shown smallest
 SLACK = {WIDE: 0.01, NARROW: 0.06}  # by which share they may be wider, with text of 12 px still
 GROUND = {"light": "#ffffff", "dark": "#171c26"}
@@ -29,13 +34,23 @@ TEXT, MARK = 4.5, 3.0  # contrast with the ground, as WCAG asks for
 # Colours with a meaning: by day, where the notebook's own is too pale, and by night.
 PALETTE = {
     "#2b4c7e": ("#2b4c7e", "#9cc3f7"),  # blue: ours
-    "#d1495b": ("#d1495b", "#e8697a"),  # red
-    "#1b998b": ("#17877a", "#3cc2b1"),  # green
+    "#e4002b": ("#e4002b", "#ff8095"),  # as on the posters: what is recommended
+    "#d1495b": ("#d1495b", "#e8697a"),  # red: what misleads
+    "#c05a2b": ("#d1495b", "#e8697a"),
+    "#1b998b": ("#17877a", "#3cc2b1"),  # green: what is reached
     "#157a6e": ("#157a6e", "#3cc2b1"),
+    "#0f766e": ("#0f766e", "#3cc2b1"),
     "#e8a33d": ("#c27a0e", "#f0b75e"),  # amber: what is pointed at
+    "#8a5a0f": ("#8a5a0f", "#f0b75e"),
     "#7b5ea7": ("#7b5ea7", "#a98be0"),  # purple
     "#6b7280": ("#6b7280", "#a3adbd"),  # grey: the others
     "#9ca3af": ("#868e9c", "#7f899a"),
+    "#b8bec7": ("#868e9c", "#7f899a"),
+    "#cbd0d8": ("#868e9c", "#7f899a"),
+    "#d1d5db": ("#868e9c", "#7f899a"),
+    "#56b4e9": ("#2f93cc", "#56b4e9"),
+    "#d16ba5": ("#d16ba5", "#e08fc0"),
+    "#111827": ("#111827", "#dfe4ee"),  # text and what is as dark
 }
 
 
@@ -74,7 +89,7 @@ def oklab(color: str) -> np.ndarray:
     return LAB @ np.cbrt(LMS @ _linear(color))
 
 
-def from_oklab(lab: np.ndarray) -> str:
+def from_oklab(lab: Sequence[float]) -> str:
     linear = np.clip(np.linalg.solve(LMS, np.linalg.solve(LAB, lab) ** 3), 0, 1)
     rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return to_hex(np.clip(rgb, 0, 1))
@@ -84,10 +99,11 @@ def by_night(color: str) -> str:
     """The colour for a dark ground: the lightness turned round, white becomes the ground."""
     if color in PALETTE:
         return PALETTE[color][1]
-    lab = oklab(color)
-    low, high = oklab(GROUND["dark"])[0], 0.95
-    lab[0] = low + (high - low) * (1 - min(lab[0], 1)) ** 0.8
-    return GROUND["dark"] if color == "#ffffff" else from_oklab(lab)
+    lab, (low, *tint) = oklab(color), oklab(GROUND["dark"])
+    light = min(lab[0], 1)
+    return from_oklab(
+        [low + (0.95 - low) * (1 - light) ** 0.8, *(lab[1:] + light * np.array(tint))]
+    )
 
 
 def by_day(color: str) -> str:
@@ -142,8 +158,10 @@ def _drawings(figure) -> dict[str, str]:
     made = {"wide": laid_out(figure, WIDE)[0]}
     stack(figure)
     svg, fits = laid_out(figure, NARROW)
+    panels = [panel for panel in figure.axes if panel.get_subplotspec()]
+    room = [panel.get_position().width * panel.get_gridspec().ncols for panel in panels]
     # Where that fails, or texts would lie on each other, a phone scrolls the wide drawing.
-    if fits and not overlapping(figure):
+    if fits and min(room) > 0.28 and not overlapping(figure):
         made["narrow"] = svg
     return made
 
@@ -154,10 +172,11 @@ def laid_out(figure, wanted: float) -> tuple[str, bool]:
     for _ in range(4):  # what hangs over at the right has to find room
         fit(figure, width, smallest)
         svg = as_svg(figure)
+        figure.canvas.draw()  # as SVG texts have other extents
         beyond = pixels(svg)[0] / 96 - wanted
         if beyond < SLACK[wanted] * wanted:
             break
-        width = max(width - beyond, 2)
+        width = max(width - beyond, 0.8 * wanted)
         smallest = SMALLEST[wanted] * (1 + beyond / wanted)  # it will be shown smaller
     return svg, beyond < SLACK[wanted] * wanted
 
@@ -199,7 +218,7 @@ def stack(figure) -> None:
         height = max(height, 2.2) * rows * (0.85 if columns == 1 else 0.65)
     else:
         labels = sum(len(panel.get_yticklabels()) for panel in panels)
-    figure.set_figheight(max(height * 0.95, 2.2, 0.2 * labels + 0.5 * len(panels)))
+    figure.set_figheight(max(height * 0.95, 2.8, 0.2 * labels + 0.5 * len(panels)))
 
 
 def fit(figure, width: float, smallest: float) -> None:
@@ -207,22 +226,81 @@ def fit(figure, width: float, smallest: float) -> None:
     figure.set_figwidth(width)
     for text in texts(figure):
         text.set_fontsize(np.clip(text.get_fontsize(), smallest, smallest + 2.2))
-    for panel in figure.axes:
-        columns = panel.get_gridspec().ncols if panel.get_subplotspec() else 1
-        for title in (panel.title, panel._left_title):
-            wrap(title, width / columns)
-        wrap(panel.xaxis.label, width - 0.8)
-        wrap(panel.yaxis.label, figure.get_figheight() / len(figure.axes) + 0.6)
-        for text in panel.texts if width < WIDE / 2 and len(panel.texts) < 8 else []:
-            wrap(text, 2)
+    for legend in figure.findobj(Legend):
+        fewer_columns(legend, width, smallest)
+    for panel in figure.axes if width < WIDE / 2 else []:
+        for text in panel.texts if len(panel.texts) < 8 else []:
+            wrap(text, 1.3)
     if figure._suptitle:
         wrap(figure._suptitle, width)
     thin_ticks(figure)
+    for _ in range(2):  # the first time changes the height of panels
+        set_titles(figure)
+        figure.canvas.draw()
+    panels = [panel for panel in figure.axes if panel.get_aspect() == "auto"]
+    heights = [panel.get_position().height * figure.get_figheight() for panel in panels]
+    if width < WIDE / 2 and min(heights, default=LOW) < LOW:
+        rows = panels[0].get_gridspec().nrows
+        figure.set_figheight(figure.get_figheight() + rows * (LOW - min(heights)))
+        figure.canvas.draw()
+
+
+def fewer_columns(legend, width: float, smallest: float) -> None:
+    """Sets a legend that is wider than the figure in fewer columns."""
+    share = width * legend.get_figure().dpi / legend.get_window_extent().width
+    if share < 1 and legend._ncols > 1:
+        labels, place = [text.get_text() for text in legend.texts], legend._loc
+        rows = np.ceil(len(labels) / int(share * legend._ncols))
+        legend._ncols = int(np.ceil(len(labels) / rows))
+        legend._init_legend_box(legend.legend_handles, labels)
+        legend._loc = place
+        for text in legend.texts:
+            text.set_fontsize(smallest)
+
+
+def set_titles(figure) -> None:
+    """Titles and names of axes keep to their panel; a title that is wider, or on a phone, may begin
+    where the figure does.
+    """
+    for panel in figure.axes:
+        place, spec, top = panel.get_position(), panel.get_subplotspec(), panel.bbox.y1
+        boxes = [each.get_window_extent() for each in (*panel.texts, panel.get_legend()) if each]
+        if above := [box.y1 for box in boxes if box.y0 > top - 2]:  # titles stand above it
+            panel._set_title_offset_trans((max(above) - top) * 72 / figure.dpi + 6)
+        for title in (panel.title, panel._left_title):
+            width = figure.get_figwidth()
+            over = title.get_window_extent().width > place.width * figure.bbox.width
+            moved = title is panel._left_title and spec and spec.is_first_col()
+            moved = moved and (over or width < WIDE / 2)
+            wrap(title, width * (place.x1 if moved else place.width))
+            if moved:
+                title.set_x(-place.x0 / place.width)
+        middle = (place.x0 + place.x1) / 2
+        alone = spec and spec.get_gridspec().ncols == 1
+        wrap(panel.xaxis.label, width * (2 * min(middle, 1 - middle) if alone else place.width))
+        wrap(panel.yaxis.label, figure.get_figheight() * place.height + 0.2)
+        if width < WIDE / 2 and panel.get_legend():
+            put_below(panel.get_legend(), panel)
+
+
+def put_below(legend, panel) -> None:
+    """Moves a legend that would cover what is in a narrow panel below it."""
+    box, points = legend.get_window_extent(), panel.get_figure().dpi_scale_trans
+    under = panel.xaxis.label.get_window_extent().y0
+    if box.width > 0.6 * panel.bbox.width and under < box.y1 < panel.bbox.y1:
+        down = (under - panel.bbox.y0) / panel.get_figure().dpi
+        legend.set_loc("upper center")
+        legend.set_bbox_to_anchor((0.5, 0), panel.transAxes + ScaledTranslation(0, down, points))
 
 
 def wrap(text, width: float) -> None:
-    letters = max(8, int(width * 72 / (0.66 * text.get_fontsize())))
-    text.set_text("\n".join(textwrap.wrap(" ".join(text.get_text().split()), letters)))
+    """Breaks a text that is wider, inches, into lines."""
+    if (dpi := text.get_figure().dpi) * width < max(text.get_window_extent().size):
+        text.set_text(" ".join(text.get_text().split()))
+        letters = int(
+            0.95 * len(text.get_text()) * width * dpi / max(text.get_window_extent().size)
+        )
+        text.set_text("\n".join(textwrap.wrap(text.get_text(), letters, break_long_words=False)))
 
 
 def thin_ticks(figure) -> None:
@@ -247,10 +325,6 @@ def thin_ticks(figure) -> None:
                     label.set_visible(place % 4 == 0)
                 else:
                     label.set(rotation=45, ha="right", rotation_mode="anchor")
-    if figure.get_figwidth() < WIDE / 2:  # a title may begin where the figure does
-        for panel in figure.axes:
-            place = panel.get_position()
-            panel._left_title.set_x(-place.x0 / place.width if place.x0 < 0.5 else 0)
 
 
 def overlapping(figure) -> bool:
@@ -263,7 +337,7 @@ def overlapping(figure) -> bool:
     boxes = [t.get_window_extent() for t in texts(figure) if t not in aslant]
     return any(
         min(a.x1, b.x1) - max(a.x0, b.x0) > 1
-        and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.35 * min(a.height, b.height)
+        and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.25 * min(a.height, b.height)
         for a, b in itertools.combinations(boxes, 2)
     )
 
@@ -289,9 +363,9 @@ def themed(svg: str) -> str:
     svg = re.sub(
         r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.S
     )
-    svg = re.sub(
-        r"-?\d+\.\d{3,}(?![\d%])", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg
-    )
+    number = r"-?\d+\.\d{3,}(?![\d%])"
+    short = partial(re.sub, number, lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."))
+    svg = re.sub(r"<[^>]+>", lambda tag: short(tag[0]), svg)  # what is written stays as it is
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, system-ui")
     svg = re.sub(r'(<text style="(?![^"]*fill:)[^"]*)"', r'\1; fill: #111827"', svg)  # black
     svg = re.sub(r'(<text style="[^"]*fill: )#([0-9a-f]{6})', r"\1var(--t\2)", svg)
@@ -341,6 +415,8 @@ def taken(notebook) -> list[dict[str, str]]:
 def store(stored, drawings_of: list[dict[str, str]]) -> None:
     """Writes the drawings beside the site, named after the stored notebook's PNG."""
     for output, drawn in zip(plots(stored), drawings_of, strict=True):
+        for path in find(output.data["image/png"]).values():
+            path.unlink()
         for kind, svg in drawn.items():
             path = FOLDER / f"{name_of(output.data['image/png'])}-{kind}.svg"
             write_text(path, svg)
@@ -354,7 +430,8 @@ def clear(notebooks) -> None:
             path.unlink()
 
 
-def find(png: str) -> dict[str, Path]:
-    """The drawings of a stored PNG that there are, by kind."""
-    found = {kind: FOLDER / f"{name_of(png)}-{kind}.svg" for kind in ("wide", "narrow")}
+def find(png: str, folder: Path | None = None) -> dict[str, Path]:
+    """The drawings of a stored picture that there are, by kind, the narrow one last."""
+    folder = folder or FOLDER
+    found = {kind: folder / f"{name_of(png)}-{kind}.svg" for kind in ("wide", "rows", "narrow")}
     return {kind: path for kind, path in found.items() if path.exists()}

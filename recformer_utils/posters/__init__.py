@@ -178,24 +178,24 @@ def compose(rows: list[Row], pictures: dict[int, Picture]) -> Image.Image:
     places = [place for row in rows for place in row.places]
     width = max(8, min(POSTER_WIDTH, (WIDTH - GAP) // columns - GAP))
     height, own = width * 3 // 2, {m for m, picture in pictures.items() if picture.own is not None}
-    above = 34 if any(row.title for row in rows) else 0
-    named = 24 if any(place.movie_id in own for place in places) else 0  # a card shows its title
-    below = named + (30 if any(place.caption for place in places) else 0)
+    above = 38 if any(row.title for row in rows) else 0
+    named = 28 if any(place.movie_id in own for place in places) else 0  # a card shows its title
+    below = named + (34 if any(place.caption for place in places) else 0)
     pitch = above + height + below + GAP + FRAME
     size = (columns * (width + GAP) + GAP, max(1, len(rows)) * pitch + GAP)
     canvas = Image.new("RGB", size, "white")
     for r, row in enumerate(rows):
         top = GAP + r * pitch
-        _write(canvas, (GAP, top - 4), row.title, 17, TEXT, canvas.width - 2 * GAP, "lt", True)
+        _write(canvas, (GAP, top - 4), row.title, 20, TEXT, canvas.width - 2 * GAP, "lt", True)
         for c, place in enumerate(row.places):
             x, y, picture = GAP + c * (width + GAP), top + above, pictures.get(place.movie_id)
             _draw_place(canvas, place, picture, (x, y, x + width, y + height))
             under, room = (x + width / 2, y + height + FRAME + 6), width + GAP - 4
             if place.movie_id in own:
-                _write(canvas, under, split_title(picture.title)[0], 13, TEXT, room)
+                _write(canvas, under, split_title(picture.title)[0], 18, TEXT, room)
             color, marked = RED if place.recommended else QUIET, place.recommended
             under = (under[0], under[1] + named)
-            _write(canvas, under, place.caption, 15, color, room, bold=marked)
+            _write(canvas, under, place.caption, 18, color, room, bold=marked)
     return canvas
 
 

@@ -3,7 +3,6 @@
 import functools
 import http.server
 import json
-import shutil
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -63,25 +62,6 @@ def address(sample_demo):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Chromium: the system's, else the one that `playwright install chromium` fetched."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: `make test-demo` installs it"
-    )
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next((path for name in names if (path := shutil.which(name))), None)
-    with sync_api.sync_playwright() as playwright:
-        try:
-            found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except sync_api.Error:
-            pytest.skip(
-                "no browser is there: install chromium, or run `playwright install chromium`"
-            )
-        yield found
-        found.close()
 
 
 class Visit:
@@ -146,8 +126,8 @@ class Visit:
     def settle(self):
         """Waits until everything that moves has come to rest: what is hit is what was aimed at."""
         self.page.evaluate(
-            "Promise.allSettled([document.fonts.ready, "
-            "...document.getAnimations().map(animation => animation.finished)])"
+            "new Promise(requestAnimationFrame).then(() => Promise.allSettled([document.fonts.ready, "
+            "...document.getAnimations().map(animation => animation.finished)]))"
         )
 
     def photograph(self, name):
@@ -167,7 +147,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser, address):
+def visit(chromium, address):
     """Starts visits; when the test is over, none may have complained or asked another machine.
 
     A test that breaks something on purpose takes its complaints off the list itself.
@@ -175,7 +155,7 @@ def visit(browser, address):
     visits = []
 
     def start(**context):
-        visits.append(Visit(browser, address, **context))
+        visits.append(Visit(chromium, address, **context))
         return visits[-1]
 
     yield start

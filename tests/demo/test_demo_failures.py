@@ -78,7 +78,7 @@ def test_file_that_does_not_arrive(visit, sample_demo, pytorch_ten, name, obstac
     recovers(reader, page, pattern, pytorch_ten)
 
 
-def test_connection_that_breaks_in_the_middle(visit, sample_demo, pytorch_ten, browser):
+def test_connection_that_breaks_in_the_middle(visit, sample_demo, pytorch_ten):
     """The network goes away; what was picked meanwhile is recommended for once it is back."""
     reader = visit()
     page = reader.open()
@@ -138,12 +138,12 @@ def test_browser_itself_keeps_the_page_from_other_machines(visit):
 
 
 def test_without_scripts_the_page_shows_an_answer_and_says_what_to_do(
-    browser, address, sample_demo
+    chromium, address, sample_demo
 ):
     """Scripts are off, or the page was opened as a file; the cards are those that the scripts draw."""
     start = json.loads((sample_demo / "catalogue.json").read_text())["start"]
     for scripts, where in ((False, address), (True, (sample_demo / "index.html").as_uri())):
-        with browser.new_context(java_script_enabled=scripts) as context:
+        with chromium.new_context(java_script_enabled=scripts) as context:
             page = context.new_page()
             page.goto(where)
             assert "python -m http.server" in page.locator("body").inner_text()
@@ -152,8 +152,8 @@ def test_without_scripts_the_page_shows_an_answer_and_says_what_to_do(
             assert page.locator("#catalogue").is_visible() == scripts
 
 
-def test_what_is_drawn_beforehand_is_what_the_scripts_draw(browser, address, visit):
-    with browser.new_context(java_script_enabled=False) as context:
+def test_what_is_drawn_beforehand_is_what_the_scripts_draw(chromium, address, visit):
+    with chromium.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(address)
         shown = page.locator("#demo .card").evaluate_all("all => all.map(one => one.outerHTML)")

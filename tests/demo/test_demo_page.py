@@ -1,6 +1,8 @@
 """The demo as a reader uses it, in a browser, against what PyTorch says."""
 
+import itertools
 import json
+import os
 import random
 
 import pytest
@@ -158,6 +160,7 @@ def test_link_reproduces_the_selection(visit, films):
     for movie in history:
         page.locator(f'#films button[data-id="{movie}"]').click()
     ten = first.wait_for_ten(history)
+    page.wait_for_function("films => location.hash === '#sample=' + films", arg=history)
     link = page.evaluate("location.hash")
     second = visit()
     page = second.open(link)
@@ -178,6 +181,7 @@ def test_back_undoes_and_forward_does_it_again(visit, sample_demo):
     page.locator("#picks .remove").nth(2).click()
     changed = [movie for place, movie in enumerate(second["films"]) if place != 2]
     page.get_by_role("button", name="Start over").click()
+    page.wait_for_function("() => location.hash === '#sample='")
     for go, films in (
         (page.go_back, changed),
         (page.go_back, second["films"]),
@@ -230,21 +234,73 @@ def test_nothing_large_is_loaded_before_the_reader_picks(visit, pytorch_ten):
     assert shares[-1] == pytest.approx(1)
 
 
-def test_ten_cards_are_out_within_50_ms(visit):
-    """From the press of a button to what can be painted; the median of ten."""
+# From the press itself, waiting included, until the frame that shows what followed is out.
+TIMED = """() => {
+    const out = new MessageChannel();
+    window.presses = [];
+    addEventListener("click", ({ timeStamp }) => requestAnimationFrame(() => {
+        out.port1.onmessage = () => presses.push({
+            took: performance.now() - timeStamp,
+            of: document.getElementById("ten").dataset.ready,
+            cards: document.querySelectorAll("#recommendations .card").length,
+        });
+        out.port2.postMessage(0);
+    }), true);
+}"""
+
+
+def press(reader, buttons):
+    """40 presses with the mouse, each after all has come to rest; their times in ms, sorted."""
+    page = reader.page
+    page.evaluate("presses.length = 0")
+    for i in range(40):
+        button = buttons[i % len(buttons)]
+        button.scroll_into_view_if_needed()
+        reader.settle()
+        box = button.bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_function("n => presses.length === n", arg=i + 1)
+    presses = page.evaluate("presses")
+    assert {one["cards"] for one in presses} == {10}
+    for before, after in itertools.pairwise(presses):
+        assert before["of"] != after["of"], "what was painted is what the press asked for"
+    return sorted(one["took"] for one in presses)
+
+
+@pytest.mark.parametrize("number", [5, 30])
+def test_ten_cards_are_out_within_50_ms(visit, pytorch_ten, films, number):
+    """A ready-made history; and as many films as a selection holds, while the page says why.
+
+    The median of 40 presses, and twice that for the 95th percentile: on two cores a press may have
+    to wait for one. Where more wants to run than there are cores, all takes as much longer; and the
+    best of three rounds counts.
+    """
     reader = visit()
     page = reader.open()
     reader.choose(1)
-    times = page.evaluate(
-        """() => Array.from({ length: 10 }, (_, i) => {
-            const begin = performance.now();
-            document.querySelectorAll(".chip")[i % 5].click();
-            document.getElementById("recommendations").getBoundingClientRect();
-            return performance.now() - begin;
-        })"""
-    )
-    assert page.locator("#recommendations .card").count() == 10
-    assert sorted(times)[5] < 50, times
+    buttons = page.locator(".chip").all()
+    if number == 30:
+        history = [film["id"] for film in films[39:9:-1]]
+        page.evaluate(f"location.hash = 'sample={','.join(map(str, history))}'")
+        reader.wait_for_ten(history)
+        with_last, without = (dict(pytorch_ten(ids)) for ids in (history, history[:-1]))
+        stays = next(movie for movie in with_last if movie in without)
+        page.locator(f'#recommendations .film[data-id="{stays}"]').click()
+        buttons = [page.locator(f'#films [data-id="{history[-1]}"]')]
+    page.evaluate(TIMED)
+    rounds, good = [], False
+    while not good and len(rounds) < 3:
+        times = press(reader, buttons)
+        busy = max(1, os.getloadavg()[0] / os.cpu_count())
+        told = "median {:.0f} ms, 95th percentile {:.0f} ms, {:.1f} times busy"
+        rounds.append(told.format(times[20], times[38], busy))
+        good = times[20] < 50 * busy and times[38] < 100 * busy
+    print(f"{number} films:", "; ".join(rounds))
+    assert good, rounds
+    if number == 30:  # what it says of the film that was pressed has kept up
+        place = [movie for movie, _ in reader.ten()].index(stays)
+        odds = page.locator("#recommendations .percent").nth(place).inner_text()
+        page.wait_for_selector(f"#why:has-text('? {odds}, place {place + 1}')")
 
 
 def test_why_shows_attention_and_what_each_film_is_worth(visit, pretrained, films):

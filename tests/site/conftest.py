@@ -2,8 +2,8 @@
 
 import functools
 import gzip
+import importlib.util
 import io
-import os
 import resource
 import shutil
 import subprocess
@@ -14,12 +14,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+
+from tests.conftest import left_out
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SITE = REPOSITORY / "site"
 HTML = SITE / "_build/html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,8 @@ def built() -> tuple[Path, float]:
 
     Clock time would say as much about what else runs here.
     """
-    pytest.importorskip("sphinx", reason="make site installs what builds the site")
+    if importlib.util.find_spec("sphinx") is None:
+        left_out("Sphinx is not installed (make test-site installs it)")
     shutil.rmtree(SITE / "_build", ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
@@ -68,23 +69,6 @@ def address(built) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-def left_out(why: str) -> None:
-    """A tool is not there: on a reader's machine its tests are skipped, in CI that is a failure."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"NOT TESTED: {why}")
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A browser of this machine, without a window."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        left_out(f"no browser here (apt install chromium); looked for {', '.join(BROWSERS)}")
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -232,28 +233,74 @@ def test_dark_mode_is_chosen_and_kept(open_page):
     for _ in range(2):
         assert lightness(body) < 40
         assert max(corner(plot)) < 60  # the colours of a plot follow the reader's choice
-        posters = page.locator(".figure-box:not(.drawing) img").first
-        assert posters.evaluate(
-            "e => [getComputedStyle(e).mixBlendMode, getComputedStyle(e).filter]"
-        ) == ["normal", "none"]
         page.reload()
 
 
+def test_posters_are_as_bright_by_night_on_a_dark_ground(open_page, built):
+    shown = {}
+    for mode in ("light", "dark"):
+        image = open_page(DRAWN, 1280, mode).locator(".rows img").nth(2)
+        image.evaluate("async e => { e.scrollIntoView({block: 'center'}); await e.decode() }")
+        shown[mode] = np.asarray(Image.open(io.BytesIO(image.screenshot())).convert("RGB"), int)
+        name = image.get_attribute("src").rpartition("/")[2]
+    svg = (built[0] / "_static/figures" / name).read_text(encoding="utf-8")
+    scale = shown["dark"].shape[1] / int(re.search(r'viewBox="0 0 (\d+)', svg)[1])
+    places = np.array(re.findall(r"M(\d+) (\d+)h(\d+)v(\d+)", svg), int) * scale
+    assert len(places) == 16
+    outside = np.ones(shown["dark"].shape[:2], bool)
+    for x, y, width, height in places.round().astype(int):
+        one, other = (
+            picture[y + 2 : y + height - 2, x + 2 : x + width - 2] for picture in shown.values()
+        )
+        assert abs(one - other).max() < 12
+        outside[y - 2 : y + height + 2, x - 2 : x + width + 2] = False
+    assert shown["light"][outside].mean() > 240
+    assert shown["dark"][outside].mean() < 40
+    assert shown["dark"][outside].max() > 130, "titles and captions are light"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_thumbnails_have_the_ground_of_their_card(open_page, mode):
+    page = open_page("index.html", 1280, mode)
+    images = page.locator(".post-card-picture img")
+    assert images.count() == len(POSTS)
+    for image in images.all():
+        image.evaluate("async e => { e.scrollIntoView({block: 'center'}); await e.decode() }")
+        picture = Image.open(io.BytesIO(image.screenshot())).convert("RGB")
+        ground = picture.getpixel((picture.width // 2, 4))
+        assert min(ground) == 255 if mode == "light" else max(ground) < 60
+
+
+@pytest.mark.parametrize("post", [POSTS[0], POSTS[3]], ids=["plots", "schematics"])
 @pytest.mark.parametrize(
     "width", [360, 414, 767, 768, 959, 960, 1024, 1200, 1280, 1399, 1400, 1920]
 )
-def test_no_text_in_a_plot_is_smaller_than_twelve_pixels(open_page, built, width):
-    page = open_page(DRAWN, width)
+def test_no_text_in_a_drawing_is_smaller_than_twelve_pixels(open_page, built, width, post):
+    page = open_page(f"posts/{post.slug}.html", width)
     load_pictures(page)
     shown = page.evaluate(
         "[...document.querySelectorAll('.drawing img')].map(i => [i.currentSrc, i.clientWidth])"
     )
-    assert len(shown) == len(vector.plots(POSTS[0].notebook))
+    schematics = sum(cell.source.count("](figures/") for cell in post.notebook.cells)
+    assert len(shown) == len(vector.plots(post.notebook)) + schematics
+    assert schematics == (3 if post is POSTS[3] else 0)
     for source, pixels in shown:
         svg = (built[0] / "_static/figures" / source.rpartition("/")[2]).read_text(encoding="utf-8")
         scale = pixels / float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
         sizes = re.findall(r"(?:font-size: |font: [^;]*?)([\d.]+)px", svg)
         assert min(map(float, sizes)) * scale >= 12, source
+
+
+def test_captions_of_posters_can_be_read_on_a_phone(open_page):
+    page = open_page(DRAWN, 360)
+    load_pictures(page)
+    rows = page.locator(".rows img").evaluate_all(
+        "all => all.map(i => [i.currentSrc, i.clientWidth])"
+    )
+    assert len(rows) == len(POSTS[0].pictures()) - len(vector.plots(POSTS[0].notebook))
+    for source, pixels in rows:
+        svg = page.request.get(source).text()
+        assert 15 * pixels / int(re.search(r'viewBox="0 0 (\d+)', svg)[1]) > 11.9
 
 
 def test_wide_things_scroll_in_their_own_box(open_page):

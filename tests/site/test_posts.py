@@ -1,7 +1,6 @@
 """Posts for Jekyll: what a notebook holds arrives on the page, built by Jekyll itself."""
 
 import base64
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,14 +10,17 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from tests.conftest import left_out
 from tools import post_data
 from tools import posts as posts_tool
 from tools.notebooks import markdown
 
-jekyll = pytest.mark.skipif(  # in CI a failure instead
-    not (shutil.which("jekyll") or os.environ.get("CI")),
-    reason="NOT TESTED: needs Jekyll (apt install jekyll)",
-)
+
+@pytest.fixture(scope="session")
+def jekyll():
+    if shutil.which("jekyll") is None:
+        left_out("no Jekyll here (apt install jekyll)")
+
 
 SPITEFUL = "{{ page.title }} {% raw %} {% endraw %} {{{ x | upcase }}} {: .class} {::nomarkdown}"
 BARS = "Either this | or that, and `a | b` too."
@@ -72,7 +74,7 @@ def written(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(written) -> dict[str, BeautifulSoup]:
+def built(jekyll, written) -> dict[str, BeautifulSoup]:
     return pages_of(build(written))
 
 
@@ -125,7 +127,7 @@ def test_pictures_are_files_of_the_notebook(written):
         assert [f.read_bytes() for f in files] == [base64.b64decode(p[1]) for p in post.pictures()]
 
 
-@jekyll
+@pytest.mark.usefixtures("jekyll")
 def test_no_liquid_is_left_and_none_was_lost(built):
     assert len(built) == len(post_data.posts())
     for page in built.values():
@@ -135,7 +137,7 @@ def test_no_liquid_is_left_and_none_was_lost(built):
         assert "POST-URL" not in str(page)
 
 
-@jekyll
+@pytest.mark.usefixtures("jekyll")
 def test_code_arrives_letter_by_letter(built):
     for post, page in zip(post_data.posts(), built.values(), strict=True):
         blocks = [
@@ -144,7 +146,7 @@ def test_code_arrives_letter_by_letter(built):
         assert [block for block in blocks if block in post.code] == post.code
 
 
-@jekyll
+@pytest.mark.usefixtures("jekyll")
 def test_pictures_and_links_lead_somewhere(built, written):
     for name, page in built.items():
         for image in page("img"):
@@ -158,7 +160,7 @@ def test_pictures_and_links_lead_somewhere(built, written):
     assert sum(len(page("img")) for page in built.values()) == stored + drawn
 
 
-@jekyll
+@pytest.mark.usefixtures("jekyll")
 def test_tables_are_tables(built):
     for post, page in zip(post_data.posts(), built.values(), strict=True):
         stored = sum(
@@ -187,7 +189,7 @@ def test_tables_are_tables(built):
             assert table.find_parent("pre") or "overflow-x: auto" in table["style"]
 
 
-@jekyll
+@pytest.mark.usefixtures("jekyll")
 def test_spiteful_content_arrives_as_it_was_written(spiteful, tmp_path):
     posts_tool.write(spiteful, tmp_path, [])
     site = build(tmp_path)

@@ -1,5 +1,6 @@
 """What the build promises: complete pages, a feed, cards; and checks that find what is wrong."""
 
+from datetime import datetime
 from importlib.metadata import version
 from xml.etree import ElementTree
 
@@ -92,6 +93,33 @@ def test_the_feed_has_every_post(built):
         link = entry.find(f"{ATOM}link").get("href")
         path = link.removeprefix(post_data.settings()["url"])
         assert (built[0] / path).is_file()
+
+
+def test_a_feed_reader_can_show_every_entry(built):
+    """What RFC 4287 asks of a feed; and each entry a summary with a picture that is found from there."""
+    url = post_data.settings()["url"]
+    feed = ElementTree.parse(built[0] / "blog/atom.xml").getroot()
+    entries = [*feed.iter(f"{ATOM}entry")]
+    for part in (feed, *entries):
+        for name in ("id", "title", "updated"):
+            assert len(part.findall(f"{ATOM}{name}")) == 1
+        assert datetime.fromisoformat(part.findtext(f"{ATOM}updated")).tzinfo
+        assert all(link.get("href").startswith(url) for link in part.findall(f"{ATOM}link"))
+    assert len({entry.findtext(f"{ATOM}id") for entry in entries}) == len(POSTS)
+    for entry, post in zip(entries, reversed(POSTS), strict=True):
+        assert entry.findtext(f"{ATOM}author/{ATOM}name")
+        summary = post.description.replace("'", "’")
+        assert entry.findtext(f"{ATOM}summary") == summary
+        content = entry.find(f"{ATOM}content")
+        assert content.get("type") == "html"
+        page = ElementTree.fromstring(f"<div>{content.text}</div>")  # whole tags, rightly nested
+        assert {tag.tag for tag in page.iter()} <= {"div", "p", "a", "img"}
+        assert {name for tag in page.iter() for name in tag.attrib} <= {"href", "src", "alt"}
+        assert "".join(page.itertext()).strip().startswith(summary)
+        picture = page.find(".//img")
+        assert picture.get("alt") == post.thumbnail[1]
+        for link in (picture.get("src"), page.find(".//a").get("href")):
+            assert (built[0] / link.removeprefix(url)).is_file()
 
 
 def test_posts_are_listed_under_their_tags(built):

@@ -55,3 +55,25 @@ def test_the_first_paint_is_soon_and_light(chromium, address, path, width):
 @pytest.mark.parametrize("path", ["index.html", *(f"posts/{post.slug}.html" for post in POSTS)])
 def test_nothing_moves_while_a_page_loads(chromium, address, path, width):
     assert loaded(chromium, address + path, width, slow=False)["shift"] < 0.05
+
+
+@pytest.mark.parametrize(("height", "seen"), [(740, False), (2000, True)])
+def test_the_other_films_come_after_the_page(chromium, address, height, seen):
+    """Where they are in sight at once they wait until the rest is loaded; else until one comes near."""
+    with chromium.new_context(viewport={"width": 1440, "height": height}) as context:
+        page = context.new_page()
+        session = context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.emulateNetworkConditions", {"offline": False, **SLOW_4G})
+        page.goto(address, wait_until="networkidle")
+        asked = (
+            "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/cards.json'))"
+        )
+        loaded = "performance.getEntriesByType('navigation')[0].loadEventStart"
+        starts = page.evaluate(f"{asked}.map(e => e.startTime)")
+        assert len(starts) == seen
+        for start in starts:
+            assert start > max(page.evaluate(loaded), page.evaluate(PAINTED))
+        page.locator("#films").scroll_into_view_if_needed()
+        page.wait_for_selector("#films .card")
+        assert page.evaluate(f"{asked}.length") == 1

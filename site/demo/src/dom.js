@@ -21,19 +21,28 @@ export function listed(names) {
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Runs a change of a list, then lets every element glide from where it was. */
-export function glide(list, change) {
-  const before = new Map([...list.children].map((child) => [child, child.getBoundingClientRect()]));
-  change();
-  if (calm.matches) return;
-  for (const child of list.children) {
-    const old = before.get(child);
-    const now = child.getBoundingClientRect();
+let before = null; // where elements were at the last paint, once one of the lists is about to change
+
+/**
+ * Called before lists change: with the next frame every element glides from where it was. One look for
+ * both, and one in the frame, which arranges the page anyway: each in between would arrange it once more.
+ */
+export function glide(...lists) {
+  if (calm.matches || before) return;
+  before = new Map(lists.flatMap(({ children }) => [...children]).map((child) => [child, child.getBoundingClientRect()]));
+  requestAnimationFrame(() => {
     const options = { duration: 260, easing: "cubic-bezier(.2, .7, .2, 1)" };
-    if (!old) child.animate([{ opacity: 0, transform: "scale(.94)" }, {}], options);
-    else if (old.left !== now.left || old.top !== now.top) {
-      const shift = `translate(${old.left - now.left}px, ${old.top - now.top}px)`;
-      child.animate([{ transform: shift }, {}], options);
+    const now = lists.flatMap(({ children }) => [...children]).map((child) => [child, child.getBoundingClientRect()]);
+    for (const [child, { left, top }] of now) {
+      const old = before.get(child);
+      if (!old) child.animate([{ opacity: 0, transform: "scale(.94)" }, {}], options);
+      else if (old.left !== left || old.top !== top) {
+        child.animate([{ transform: `translate(${old.left - left}px, ${old.top - top}px)` }, {}], options);
+      }
     }
-  }
+    before = null;
+  });
 }
+
+/** What can wait until what is there has been painted. */
+export const afterPaint = (work) => requestAnimationFrame(() => setTimeout(work));

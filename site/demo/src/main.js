@@ -1,7 +1,7 @@
 // The recommender: what the reader picked, and what follows from it.
 
 import { loadCatalogue } from "./catalogue.js";
-import { $, element } from "./dom.js";
+import { $, afterPaint, element, glide } from "./dom.js";
 import { Failure } from "./download.js";
 import { dragging } from "./drag.js";
 import { readLink, writeLink } from "./link.js";
@@ -106,7 +106,8 @@ function choose(ids) {
   say("");
   if (ids.length > most()) return say(`A selection holds ${most()} films at most: remove one first.`);
   select(ids);
-  writeLink(catalogue.dataSet.name, picked);
+  const { name } = catalogue.dataSet;
+  afterPaint(() => writeLink(name, ids)); // browsers take their time for an entry of the history
 }
 
 const most = () => Math.min(MOST, catalogue.model.window);
@@ -137,6 +138,7 @@ function select(ids) {
 }
 
 function display() {
+  glide($("picks"), $("recommendations"));
   showPicks.show(picked.map((id) => catalogue.byId.get(id)), catalogue, Math.min(ASKED, most()));
   films.mark(picked);
   for (const chip of $("presets").children) {
@@ -267,6 +269,7 @@ function recommend() {
 }
 
 function present(answer) {
+  glide($("picks"), $("recommendations"));
   const ten = (answer?.ten ?? []).map(([token, probability]) => ({ film: catalogue.byToken.get(token), probability }));
   showTen(ten, catalogue, picked);
   showPicks.mark(answer?.attention);

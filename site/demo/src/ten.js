@@ -1,6 +1,6 @@
 // The ten recommendations, and what the last change did to them.
 
-import { $, element, glide, listed } from "./dom.js";
+import { $, element, listed } from "./dom.js";
 
 /**
  * Compares two lists of movie ids, best first.
@@ -35,18 +35,16 @@ export function tenList(onPick) {
     const now = ten.map(({ film }) => film.id);
     const { moves, left } = compareTens(before, now);
     const first = before.length === 0;
-    glide(list, () => {
-      const old = items;
-      items = new Map(ten.map(({ film }) => [film.id, old.get(film.id) ?? recommendation(film, catalogue)]));
-      ten.forEach(({ film, probability }) => {
-        const item = items.get(film.id);
-        item.querySelector(".percent").textContent = percent(probability);
-        item.querySelector(".bar").style.setProperty("--share", probability / ten[0].probability);
-        item.dataset.probability = probability;
-        setBadge(item.querySelector(".badge"), first ? 0 : moves.get(film.id));
-      });
-      list.replaceChildren(...items.values());
+    const old = items;
+    items = new Map(ten.map(({ film }) => [film.id, old.get(film.id) ?? recommendation(film, catalogue)]));
+    ten.forEach(({ film, probability }) => {
+      const item = items.get(film.id);
+      item.querySelector(".percent").textContent = percent(probability);
+      item.querySelector(".bar").style.setProperty("--share", probability / ten[0].probability);
+      item.dataset.probability = probability;
+      setBadge(item.querySelector(".badge"), first ? 0 : moves.get(film.id));
     });
+    list.replaceChildren(...items.values());
     const gone = first || !now.length ? [] : left.filter(({ id }) => !picked.includes(id));
     $("left").textContent = gone.length
       ? `Left the ten: ${listed(gone.map(({ id, place }) => `${catalogue.byId.get(id).name} (was ${place})`))}.`

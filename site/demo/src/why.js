@@ -1,7 +1,7 @@
 // Why a film is recommended, and what changes when one of the reader's is taken away: in words and
 // bars, for the film that is pointed at, else for the one that was pressed.
 
-import { $, element, listed } from "./dom.js";
+import { $, afterPaint, element, listed } from "./dom.js";
 import { percent } from "./ten.js";
 
 // On a phone the words lie over the films, so there they have to be asked for.
@@ -39,13 +39,13 @@ export function whyPanel(actions) {
     else if (act) actions[act](Number(id));
   });
 
-  function pin(subject) {
+  function pin(subject, drawing = draw) {
     pinned = subject;
     for (const film of document.querySelectorAll("#recommendations .film, #picks .film")) {
       film.setAttribute("aria-pressed",
         String(Boolean(pinned?.list.contains(film) && Number(film.dataset.id) === pinned.id)));
     }
-    draw(pinned);
+    drawing(pinned);
   }
 
   function draw(subject) {
@@ -132,7 +132,9 @@ export function whyPanel(actions) {
     show(answer, films, catalogue) {
       state = { answer, films, catalogue };
       const there = pinned && (pinned.list === $("picks") ? films : answer?.ten.map(({ film }) => film) ?? []);
-      pin(there?.some(({ id }) => id === pinned.id) ? pinned : null);
+      // What to say of a film asks the model once for each of the reader's: the ten do not wait for that.
+      const stays = there?.some(({ id }) => id === pinned.id);
+      pin(stays ? pinned : null, stays ? () => afterPaint(() => draw(pinned)) : draw);
     },
   };
 }
