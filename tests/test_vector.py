@@ -110,6 +110,17 @@ def test_what_is_written_in_a_plot_is_not_rounded(figure):
         assert "0.1642 or 0.005" in svg
 
 
+@pytest.mark.parametrize(("colors", "turned"), [("inferno", False), ("Blues", True)])
+def test_by_night_a_picture_that_glows_stays_and_so_does_its_scale(colors, turned):
+    figure, axis = plt.subplots()
+    picture = axis.imshow(np.eye(3), cmap=colors)
+    figure.colorbar(picture)
+    svg = vector.drawings(figure)["wide"]
+    plt.close(figure)
+    assert svg.count("<image") == 2
+    assert ("filter:invert" in svg) == turned
+
+
 def test_long_names_titles_and_legends_leave_room_for_the_marks():
     plt.style.use("recformer_utils.recformer")
     figure, axis = plt.subplots(figsize=(9, 4))

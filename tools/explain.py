@@ -7,6 +7,8 @@ data/pretrained with the embedded sample: nothing of MovieLens but what the post
 import ast
 import json
 import re
+import runpy
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,8 @@ RIVALS = {
     "popularity": baselines.popularity,
 }
 NEIGHBOURS = 5
+EXPLORING = [0, 0.02, 0.05, 0.1, 0.2, 0.5, 1]  # shares of random pages
+WORLDS = 3  # of the ten of notebook 12, which would take a minute
 
 
 def explanations() -> dict[int, dict]:
@@ -47,6 +51,7 @@ def explanations() -> dict[int, dict]:
         7: {"scores": scores(pretrained, data), "map": embedding_map(pretrained)},
         8: ranks(pretrained, data),
         10: {"stairs": staircase()},
+        12: {"exploration": exploration()},
     }
 
 
@@ -162,6 +167,56 @@ def staircase() -> list[dict]:
             "interval": None if interval is None else interval.round(5).tolist(),
         })  # fmt: skip
     return steps
+
+
+def feedback() -> dict:
+    """Everything by its name on the page of notebook 12, from its world to its loop."""
+    code = [cell.source for cell in cells(12) if cell.cell_type == "code"]
+    seed = int(re.search(r"^SEED = (\d+)$", "\n".join(code), re.MULTILINE)[1])
+    page = {"np": np, "runpy": runpy, "load_movielens": load_movielens, "SEED": seed}
+    page |= dict.fromkeys(("print", "show_posters"), lambda *_, **__: None)
+    first = next(i for i, source in enumerate(code) if source.startswith("world = "))
+    last = next(i for i, source in enumerate(code) if "def simulate(" in source)
+    with chdir(REPOSITORY / "notebooks"):
+        for source in code[first : last + 1]:
+            exec(source, page)
+    return page
+
+
+def exploring(page: dict, share: float):
+    """The epsilon-greedy of the page for any share of random pages; at the ends its own two rules."""
+
+    def policy(picks, looks, genres, rng):
+        explore = rng.random((len(genres), 1)) < share
+        own = page["greedy"](picks, looks, genres, rng)
+        return np.where(explore, page["at_random"](picks, looks, genres, rng), own)
+
+    return {0: page["greedy"], 1: page["at_random"]}.get(share, policy)
+
+
+def exploration() -> dict:
+    """The loop of notebook 12 for several shares of random pages, and for Thompson sampling."""
+    page = feedback()
+    mean = page["attraction"].sum(axis=0) / (~page["watched"]).sum(axis=0)
+    order = np.argsort(-mean)  # the best film first
+
+    def told(policy) -> dict:
+        runs = [page["simulate"](policy, seed) for seed in range(WORLDS)]
+        looks = [run[1].sum(axis=1)[:, order] for run in runs]  # (rounds, films), so far
+        late = np.array([each[-1] - each[-11] for each in looks])
+        return {
+            "values": np.mean([worth for _, _, worth in runs], axis=0).round(4).tolist(),
+            "shown": round(np.mean([(each[-1] > each[-2]).sum() for each in looks])),
+            "dark": round((late[:, :100] == 0).mean(), 4),
+            "looks": np.ceil(late[0]).astype(int).tolist(),  # in one world: a mean is never dark
+        }
+
+    return {
+        "shares": EXPLORING,
+        "runs": [told(exploring(page, share)) for share in EXPLORING],
+        "thompson": told(page["thompson"]),
+        "table": round(page["BY_GENRE"], 4),
+    }
 
 
 def names_of(data: MovieLens, movie_ids: list[int]) -> list[str]:

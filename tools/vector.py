@@ -153,7 +153,7 @@ def drawings(figure) -> dict[str, str]:
 
 
 def _drawings(figure) -> dict[str, str]:
-    for artist in figure.findobj(lambda artist: many(artist)):
+    for artist in figure.findobj(lambda artist: many(artist) or in_a_scale(artist)):
         artist.set_rasterized(True)
     made = {"wide": laid_out(figure, WIDE)[0]}
     stack(figure)
@@ -187,6 +187,18 @@ def many(artist) -> bool:
         return artist.get_marker() not in ("None", "", None) and len(artist.get_xydata()) > 1000
     corners = sum(len(path.vertices) for path in getattr(artist, "get_paths", list)())
     return hasattr(artist, "get_offsets") and max(corners, len(artist.get_offsets())) > 1000
+
+
+def in_a_scale(artist) -> bool:
+    """Whether it is what a colour bar consists of: it has to look like the picture beside it."""
+    return hasattr(getattr(artist, "axes", None), "_colorbar") and hasattr(artist, "cmap")
+
+
+def glowing(figure) -> bool:
+    """Whether a picture in it is dark where there is little; then it is the same by night."""
+    from matplotlib.image import AxesImage
+
+    return any(luminance(to_hex(image.cmap(0.0))) < 0.1 for image in figure.findobj(AxesImage))
 
 
 def texts(figure) -> list:
@@ -355,11 +367,11 @@ def as_svg(figure) -> str:
         figure.savefig(
             buffer, format="svg", bbox_inches="tight", pad_inches=0.05, metadata=metadata, dpi=200
         )
-    return themed(buffer.getvalue())
+    return themed(buffer.getvalue(), not glowing(figure))
 
 
-def themed(svg: str) -> str:
-    """Colours become variables with a value for the day and one for the night."""
+def themed(svg: str, turned: bool = True) -> str:
+    """Colours become variables with a value for the day and one for the night; pictures are turned."""
     svg = re.sub(
         r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.S
     )
@@ -380,7 +392,8 @@ def themed(svg: str) -> str:
     style = (
         f":root{{color-scheme:light dark;{values['light']}}}@media (prefers-color-scheme:dark){{"
     )
-    style += f":root{{{values['dark']}}}image{{filter:invert(.91) hue-rotate(180deg)}}}}"
+    style += f":root{{{values['dark']}}}"
+    style += "image{filter:invert(.91) hue-rotate(180deg)}}" if turned else "}"
     svg = svg.replace("<defs>", f"<style>{style}</style><defs>", 1)
     return re.sub(r"\s*\n\s*", "\n", svg).strip() + "\n"
 

@@ -118,9 +118,17 @@ function temperature({ films, names, scores }) {
   show(0);
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+function shape(svg, name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  svg.append(made);
+  return made;
+}
+
 const COLORS = ["#2b6cb0", "#b45f06", "#0f7b6c", "#7b5ea7", "#c0392b", "#3f7fa6", "#7a5c00", "#a83a75"];
 const OTHER = "currentColor"; // the quiet one of explain.css
-const SVG = "http://www.w3.org/2000/svg";
 
 function map({ films }) {
   const [width, height] = [640, 440];
@@ -129,19 +137,13 @@ function map({ films }) {
   for (const [, genre] of films) counts.set(genre, (counts.get(genre) ?? 0) + 1);
   const frequent = [...counts].sort((a, b) => b[1] - a[1]).slice(0, COLORS.length).map(([genre]) => genre);
   const svg = document.createElementNS(SVG, "svg");
-  const draw = (name, attributes) => {
-    const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    svg.append(made);
-    return made;
-  };
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("aria-hidden", "true");
   const marks = films.map((film) => {
     const [cx, cy] = spot(film);
-    return draw("circle", { cx, cy, r: 4, fill: COLORS[frequent.indexOf(film[1])] ?? OTHER });
+    return shape(svg, "circle", { cx, cy, r: 4, fill: COLORS[frequent.indexOf(film[1])] ?? OTHER });
   });
-  const lines = draw("path", { class: "play-lines" });
+  const lines = shape(svg, "path", { class: "play-lines" });
   const list = element("datalist", { id: "play-films" }, ...films.map(([name]) => element("option", { value: name })));
   const input = element("input", { type: "search", list: "play-films", placeholder: "a title" });
   const said = element("p", { role: "status" });
@@ -268,6 +270,58 @@ function staircase(steps) {
   show(0);
 }
 
+// ------------------------------------------------------------------ 12: how much to explore
+
+function exploration({ shares, runs, thompson, table }) {
+  const line = ({ values }) => values.map((value, i) => `${i ? "L" : "M"}${i + 1} ${-value}`).join("");
+  const high = 1.2;
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", `1 ${-high} ${thompson.values.length - 1} ${high}`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  const marks = [0, 0.5, 1].map((value) => {
+    const mark = element("span", {}, String(value));
+    mark.style.bottom = `${(100 * value) / high}%`;
+    shape(svg, "path", { class: "rule", d: `M1 ${-value}H40` });
+    return mark;
+  });
+  for (const run of runs) shape(svg, "path", { d: line(run) });
+  shape(svg, "path", { class: "limit", d: `M1 ${-table}H40` });
+  shape(svg, "path", { class: "rival", d: line(thompson) });
+  const curve = shape(svg, "path", { class: "here" });
+
+  const most = Math.log1p(Math.max(...[...runs, thompson].flatMap(({ looks }) => looks)));
+  const grid = () => element("div", { class: "play-films", "aria-hidden": "true" }, ...thompson.looks.map(() => element("span")));
+  const light = (films, { looks }) =>
+    looks.forEach((count, i) => films.children[i].style.setProperty("--share", Math.log1p(count) / most));
+  const words = ({ values, shown, dark, looks }) =>
+    ` ${(values.slice(-10).reduce((a, b) => a + b) / 10).toFixed(2)} picks a page; ${shown} of ${looks.length} films shown in the last round; ` +
+    `${percent(dark)} of the hundred best films without a look.`;
+  const [films, others] = [grid(), grid()];
+  const said = element("p", { role: "status" });
+  const control = slider("visitors who get a random page, from none to all", { min: 0, max: shares.length - 1, value: 3 }, (i) => show(i));
+
+  function show(i) {
+    const name = `${percent(shares[i])} random pages:`;
+    control.lastElementChild.setAttribute("aria-valuetext", percent(shares[i]));
+    curve.setAttribute("d", line(runs[i]));
+    light(films, runs[i]);
+    said.replaceChildren(element("b", {}, name), words(runs[i]));
+  }
+  light(others, thompson);
+
+  const key = (kind, name) => element("span", {}, element("span", { class: `play-line ${kind}` }), name);
+  box("Two dark panels, greedy and Thompson sampling", "Play: from greedy, without random pages, to a random page for everybody",
+    element("div", { class: "play-controls" }, control),
+    element("div", { class: "play-plot", "aria-hidden": "true" }, svg, ...marks),
+    element("p", { class: "play-key" }, "Expected picks a page, rounds 1 to 40:", key("here", "the chosen share"),
+      key("rival", "Thompson sampling"), key("limit", "the true table by genre")),
+    element("div", { class: "play-pair" }, element("div", {}, said, films),
+      element("div", {}, element("p", {}, element("b", {}, "Thompson sampling:"), words(thompson)), others)),
+    element("p", { class: "play-key" }, "Each square is a film, the truly best at the top left, a gap after the hundred best. The more looks in " +
+      "the last ten rounds, the brighter; black: none (seed 0). Picks and missing looks are of the last ten rounds, too; numbers and curves are means of three of the ten seeds."));
+  show(3);
+}
+
 if (data.toy) {
   attention("Five small heat maps in a row", "Play: step 4 with and without the mask", data.toy, true);
   attention("Two heat maps of attention weights", "Play: a trained model reads five invented films; choose a block and a head", data.window, false);
@@ -278,3 +332,4 @@ if (data.map) {
 }
 if (data.places) sampled(data);
 if (data.stairs) staircase(data.stairs);
+if (data.exploration) exploration(data.exploration);

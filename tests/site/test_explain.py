@@ -4,14 +4,15 @@ import json
 import re
 
 import pytest
+from numpy.random import default_rng
 from scipy import stats
 
 from recformer_utils.evaluation import metrics_from_ranks
 from tests.site.test_browser import POSTS, SCREENSHOTS
-from tools.explain import PRETRAINED, cells, toy, window
+from tools.explain import EXPLORING, PRETRAINED, cells, exploring, feedback, toy, window
 
 PATHS = {post.number: f"posts/{post.slug}.html" for post in POSTS}
-WIDGETS = {4: 2, 7: 2, 8: 1, 10: 1}
+WIDGETS = {4: 2, 7: 2, 8: 1, 10: 1, 12: 1}
 
 
 @pytest.fixture
@@ -216,3 +217,52 @@ def test_the_staircase_has_the_figures_of_the_post(play):
     assert all(gain.startswith("+") for gain in gains[1:])
     assert "clear of it: features and rotary positions" in box.get_by_role("status").inner_text()
     assert box.locator(".interval").count() >= 5
+
+
+def test_the_slider_for_exploration_obeys_the_rules_of_the_post():
+    page = feedback()
+    genres, counts = page["genre"][:50], default_rng(1).integers(0, 9, (2, 18, page["FILMS"]))
+    for share, name in ((0, "greedy"), (0.1, "epsilon_greedy"), (1, "at_random")):
+        first, second = (
+            rule(counts[0], counts.sum(axis=0), genres, default_rng(7))
+            for rule in (exploring(page, share), page[name])
+        )
+        assert (first == second).all(), name
+
+
+def test_without_random_pages_the_catalogue_goes_dark(play, built):
+    _, box = play(12)
+    path = built[0] / "_static/explain/12.json"
+    assert path.stat().st_size < 60_000
+    stored = json.loads(path.read_text())["exploration"]
+    printed = "".join(
+        "".join(output.get("data", {}).get("text/plain", ""))
+        for cell in cells(12)
+        for output in cell.get("outputs", [])
+    )
+    slider, said = box.locator("input[type=range]"), box.get_by_role("status")
+    assert said.inner_text().startswith("10\u00a0% random pages: "), "it begins as the post"
+    rivals = box.locator(".play-pair > div").last
+    names = {0: "greedy", 3: "epsilon-greedy", 6: "random", None: "Thompson"}
+    for place in (None, *range(len(EXPLORING) - 1, -1, -1)):
+        run = stored["thompson"] if place is None else stored["runs"][place]
+        if place is not None:
+            move(slider, place)
+            assert slider.get_attribute("aria-valuetext") == f"{100 * EXPLORING[place]:.0f}\u00a0%"
+        words = (rivals if place is None else said).inner_text()
+        value, shown, dark = re.search(
+            r": ([\d.]+) picks.*; (\d+) of.*; (\d+)\u00a0%", words
+        ).groups()
+        assert float(value) == pytest.approx(sum(run["values"][-10:]) / 10, abs=0.006)
+        assert (int(shown), int(dark)) == (run["shown"], round(100 * run["dark"]))
+        films = (rivals if place is None else box).locator(".play-films").first.locator("span")
+        black = films.evaluate_all(
+            "all => all.map(e => e.style.getPropertyValue('--share') === '0')"
+        )
+        assert black == [looks == 0 for looks in run["looks"]]
+        if name := names.get(place):  # three of the ten seeds whose mean and interval it prints
+            mean, half = re.search(rf"^{name} +([\d.]+) ± ([\d.]+)", printed, re.MULTILINE).groups()
+            assert abs(float(value) - float(mean)) < 2 * float(half) + 0.006
+    assert sum(black) > 200, "at last, without any random page"
+    assert int(dark) > 50
+    assert int(shown) < 100

@@ -4,7 +4,7 @@ import pytest
 
 from tests.site.test_browser import POSTS, load_pictures
 
-PLAYED = [f"posts/{post.slug}.html" for post in POSTS if post.number in (4, 7, 8, 10)]
+PLAYED = [f"posts/{post.slug}.html" for post in POSTS if post.number in (4, 7, 8, 10, 12)]
 PAGES = ["index.html", "demo/index.html", *PLAYED, "search.html?q=causal+mask"]
 
 # What can be used, as it is now; and, of what has the focus, its place among that and how it looks.
