@@ -43,7 +43,7 @@ def repository(tmp_path):
 
     def make(name: str) -> Path:
         root = tmp_path / name
-        for folder in ("recformer_utils", "tools", "data/sample"):
+        for folder in ("recformer_utils", "tools", "data/sample", "site/static"):
             shutil.copytree(
                 REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__")
             )
