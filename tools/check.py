@@ -64,10 +64,11 @@ def check_pytorch() -> Iterator[Finding]:
 
 def check_kernel() -> Iterator[Finding]:
     """The notebooks' kernel, and the Python that it starts."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_client import KernelManager
+    from jupyter_client.kernelspec import NoSuchKernel
 
     try:
-        command = KernelSpecManager().get_kernel_spec("python3").argv[0]
+        command = KernelManager(kernel_name="python3").format_kernel_cmd()[0]  # "python": this one
     except NoSuchKernel:
         yield WRONG, "Jupyter has no kernel named python3: run make setup"
         return
