@@ -187,7 +187,6 @@ async function openOwn(file) {
     show(own);
     await start();
     if (!model) return;
-    byTheModel(own, model);
     films.open(own);
     say("");
     followLink();
@@ -232,6 +231,7 @@ function start() {
     .then((ready) => {
       if (catalogue !== wanted) return;
       model = ready;
+      if (wanted.source) byTheModel(wanted, model); // before anything that was picked meanwhile is answered
       $("progress").hidden = true;
       recommend();
     })
