@@ -289,6 +289,7 @@ def test_the_readers_own_movielens_gives_what_pytorch_gives(visit, own, packed):
     file = {"name": "a-file", "mimeType": "application/octet-stream", "buffer": content}
     page.get_by_label("Open MovieLens-1M").set_input_files(file)
     page.wait_for_selector("#about:has-text('3,706 films')")
+    page.wait_for_function("sessionStorage.length")  # the last thing that opening a file does
     first = page.locator(".chip").first.get_attribute("data-films").split(",")
     names = movies.set_index("movie_id")["title"]
     assert [names[int(movie)].startswith("Toy Story") for movie in first] == [True, *[False] * 4]
