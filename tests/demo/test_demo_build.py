@@ -289,7 +289,6 @@ def test_the_readers_own_movielens_gives_what_pytorch_gives(visit, own, packed):
     file = {"name": "a-file", "mimeType": "application/octet-stream", "buffer": content}
     page.get_by_label("Open MovieLens-1M").set_input_files(file)
     page.wait_for_selector("#about:has-text('3,706 films')")
-    page.wait_for_function("sessionStorage.length")  # the last thing that opening a file does
     first = page.locator(".chip").first.get_attribute("data-films").split(",")
     names = movies.set_index("movie_id")["title"]
     assert [names[int(movie)].startswith("Toy Story") for movie in first] == [True, *[False] * 4]
@@ -330,6 +329,29 @@ def test_a_list_of_movielens_waits_for_the_readers_copy(visit, own):
         movie for movie, _ in pytorch_on(movies, history)
     ]
     assert page.locator("#notice").is_hidden()
+
+
+def test_a_list_that_is_asked_for_while_the_file_opens(visit, own):
+    """Nothing of the invented films is left by then: neither in the ten nor in what is said of them."""
+    movies, content = own
+    history = [int(movie) for movie in movies["movie_id"].iloc[[5, 6, 7]]]
+    reader = visit()
+    page = reader.open()
+    waiting = []
+    page.route("**/ml-1m.bin*", lambda route: waiting.append(route))
+    with page.expect_request("**/ml-1m.bin*"):
+        page.get_by_label("Open MovieLens-1M").set_input_files(
+            {"name": "movies.dat", "mimeType": "text/plain", "buffer": content}
+        )
+    page.wait_for_selector("#about:has-text('3,706 films')")
+    assert page.locator("#recommendations li, #picks .pick").count() == 0
+    page.evaluate(f"location.hash = 'ml-1m={','.join(map(str, history))}'")
+    page.wait_for_selector("#picks .pick")
+    waiting.pop().continue_()
+    shown = reader.wait_for_ten(history)
+    assert [movie for movie, _ in shown] == [movie for movie, _ in pytorch_on(movies, history)]
+    assert page.locator("#left").inner_text() == ""
+    assert page.locator("#recommendations .badge:not(:empty)").all_inner_texts() == [""] * 10
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,6 @@ function show(another) {
   catalogue = another;
   model = loading = null;
   picked = [];
-  showPicks.forget();
   if (built.cards) films.open(catalogue);
   $("presets").replaceChildren(
     ...catalogue.presets.map(({ name, films }) =>
@@ -96,6 +95,7 @@ function show(another) {
   if (!catalogue.own) {
     $("about").textContent = `${catalogue.films.length.toLocaleString("en")} films of ${catalogue.dataSet.title}. ` +
       "Nothing that you open or pick leaves your browser; the licence of MovieLens forbids to pass its films on.";
+    display(); // nothing of the other catalogue stays: its ids are other films
   }
 }
 

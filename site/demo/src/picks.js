@@ -48,7 +48,6 @@ export function picksList(onMove, onRemove) {
     focus(place) {
       ([...items.values()].at(Math.min(place, items.size - 1))?.querySelector(".film") ?? $("search")).focus();
     },
-    forget: () => items.clear(),
   };
 }
 
