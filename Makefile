@@ -76,7 +76,7 @@ test-notebooks: $(TEST_READY)
 
 # Builds the site and the posts; what needs a browser or Jekyll says so where there is none.
 test-site: $(TEST_READY) $(SITE_READY)
-	$(BIN)/python -m pytest tests/site -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/site -rs -n $(JOBS) --dist loadscope
 
 test-realdata: $(TEST_READY) $(SITE_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata
@@ -100,7 +100,7 @@ demo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo --data $(DATA)
 
 test-demo: $(TEST_READY) $(SITE_READY)
-	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs
+	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs -n $(JOBS) --dist loadscope
 
 publish: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m tools.series publish

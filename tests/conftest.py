@@ -2,9 +2,13 @@
 
 import os
 import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tools.common import REPOSITORY
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NOT_TESTED = "NOT TESTED: "
@@ -13,6 +17,17 @@ NOT_TESTED = "NOT TESTED: "
 def left_out(why: str) -> None:
     """A tool is not there: on a reader's machine its tests are skipped, in CI that is a failure."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(NOT_TESTED + why)
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copies what git tracks or would track into a folder of its own; returns it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, folder / name)
+    return folder
 
 
 @pytest.fixture(scope="session")

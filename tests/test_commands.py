@@ -2,13 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import copy_checkout
 from tools import notebooks
 from tools.common import REPOSITORY
 
@@ -49,15 +49,7 @@ TARGETS = sorted({one or other for text in texts() for one, other in TARGET.find
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """What git tracks, in a folder of its own."""
-    root = tmp_path_factory.mktemp("checkout")
-    command = ["git", "-C", REPOSITORY, "ls-files", "-z"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (REPOSITORY / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / name, root / name)
-    return root
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 def help_of(arguments: list[str], root: Path) -> str:

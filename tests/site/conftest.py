@@ -1,5 +1,6 @@
 """The built site, a server for it on this machine, and a browser to open it with."""
 
+import fcntl
 import functools
 import gzip
 import importlib.util
@@ -22,14 +23,11 @@ SITE = REPOSITORY / "site"
 HTML = SITE / "_build/html"
 
 
-@pytest.fixture(scope="session")
-def built() -> tuple[Path, float]:
-    """The site, built anew, and how many seconds of processor time that took.
+def build() -> float:
+    """Builds the site anew; the seconds of processor time that it took.
 
     Clock time would say as much about what else runs here.
     """
-    if importlib.util.find_spec("sphinx") is None:
-        left_out("Sphinx is not installed (make test-site installs it)")
     shutil.rmtree(SITE / "_build", ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
@@ -37,7 +35,24 @@ def built() -> tuple[Path, float]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return HTML, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, worker_id) -> tuple[Path, float]:
+    """The site, and what `build` says; of several test processes the first one builds for all."""
+    if importlib.util.find_spec("sphinx") is None:
+        left_out("Sphinx is not installed (make test-site installs it)")
+    if worker_id == "master":
+        return HTML, build()
+    with open(tmp_path_factory.getbasetemp().parent / "built", "a+") as note:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        note.seek(0)
+        seconds = note.read()
+        if not seconds:
+            seconds = build()
+            note.write(str(seconds))
+        return HTML, float(seconds)
 
 
 class Zipped(SimpleHTTPRequestHandler):

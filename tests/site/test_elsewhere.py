@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbconvert import HTMLExporter
 
-from tests.site.conftest import REPOSITORY
+from tests.conftest import copy_checkout
 from tests.site.test_browser import POSTS, SCREENSHOTS
 from tools import notebooks, series
 
@@ -44,11 +44,7 @@ RENDERER.use(
 def lab(tmp_path):
     """`make lab` in a fresh copy: the copy, and the address that it opens in the reader's browser."""
     copy, home = tmp_path / "copy", tmp_path / "home"
-    tracked = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(tracked, cwd=REPOSITORY, check=True, capture_output=True).stdout
-    for name in filter(None, names.decode().split("\0")):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / name).write_bytes((REPOSITORY / name).read_bytes())
+    copy_checkout(copy)
     (home / ".jupyter").mkdir(parents=True)
     (home / ".jupyter/jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
     browser = home / "browser"
