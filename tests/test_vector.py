@@ -139,6 +139,25 @@ def test_long_names_titles_and_legends_leave_room_for_the_marks():
     plt.close(figure)
 
 
+@pytest.mark.parametrize("turned", [True, False])
+def test_on_a_phone_long_names_of_bars_stand_above_them(turned):
+    plt.style.use("recformer_utils.recformer")
+    figure, axis = plt.subplots(figsize=(9, 3))
+    names = [f"the long name of bar {number}, all of it" for number in range(5)]
+    axis.bar_label(axis.barh(names, [5, 4, 3, 2, 1]), padding=4)
+    if turned:
+        axis.invert_yaxis()
+    drawn = vector.drawings(figure)
+    assert set(drawn) == {"wide", "narrow"}
+    check(drawn["narrow"], 316)
+    assert axis.get_position().width > 0.6
+    for bar, text in zip(axis.patches, axis.texts[-5:], strict=True):
+        bar, text = bar.get_window_extent(), text.get_window_extent()
+        assert bar.y1 <= text.y0 < text.y1 < bar.y1 + 2.5 * bar.height
+    assert [text.get_text() for text in axis.texts[-5:]] == names
+    plt.close(figure)
+
+
 def test_where_texts_would_overlap_there_is_no_narrow_drawing(figure):
     for y in range(3):
         figure.axes[1].text(0, 1 + y / 50, "a note that lies on others")

@@ -157,8 +157,10 @@ def _drawings(figure) -> dict[str, str]:
         artist.set_rasterized(True)
     made = {"wide": laid_out(figure, WIDE)[0]}
     stack(figure)
-    svg, fits = laid_out(figure, NARROW)
     panels = [panel for panel in figure.axes if panel.get_subplotspec()]
+    for panel in panels:
+        names_above(panel, len(panels))
+    svg, fits = laid_out(figure, NARROW)
     room = [panel.get_position().width * panel.get_gridspec().ncols for panel in panels]
     # Where that fails, or texts would lie on each other, a phone scrolls the wide drawing.
     if fits and min(room) > 0.28 and not overlapping(figure):
@@ -233,6 +235,30 @@ def stack(figure) -> None:
     figure.set_figheight(max(height * 0.95, 2.8, 0.2 * labels + 0.5 * len(panels)))
 
 
+def names_above(panel, panels: int) -> None:
+    """Long names of rows move from the left of a panel to above their rows, which move apart."""
+    figure, labels = panel.get_figure(), [t for t in panel.get_yticklabels() if t.get_text()]
+    figure.canvas.draw()
+    inches = [label.get_window_extent().width / figure.dpi for label in labels]
+    named = sum(bool(re.search("[A-Za-z]{3}", label.get_text())) for label in labels)
+    if named < len(labels) or max(inches, default=0) < 0.32 * NARROW:
+        return
+    tall, up = 0.36, np.sign(np.diff(panel.get_ylim())[0])
+    for bar in panel.patches:
+        bar.set(y=bar.get_y() + (bar.get_height() - tall) / 2, height=tall)
+    for label in labels:
+        place = label.get_position()[1] + up * (tall / 2 + 0.04)
+        text = panel.text(
+            0, place, label.get_text(), va="bottom", transform=panel.get_yaxis_transform(),
+            color=label.get_color(), gid="name",
+        )  # fmt: skip
+        text.set_fontsize(SMALLEST[NARROW])
+    panel.set_yticks(panel.get_yticks(), labels=[])
+    panel.tick_params(left=False)
+    rows = 0.25 / (1 - tall) * len(labels) + 1
+    figure.set_figheight(panels * rows)
+
+
 def fit(figure, width: float, smallest: float) -> None:
     """Sets the width; no text is too small for it or too pale, titles wrap, ticks do not touch."""
     figure.set_figwidth(width)
@@ -241,7 +267,8 @@ def fit(figure, width: float, smallest: float) -> None:
     for legend in figure.findobj(Legend):
         fewer_columns(legend, width, smallest)
     for panel in figure.axes if width < WIDE / 2 else []:
-        for text in panel.texts if len(panel.texts) < 8 else []:
+        notes = [text for text in panel.texts if text.get_gid() != "name"]
+        for text in notes if len(notes) < 8 else []:
             wrap(text, 1.3)
     if figure._suptitle:
         wrap(figure._suptitle, width)
@@ -277,7 +304,7 @@ def set_titles(figure) -> None:
     for panel in figure.axes:
         place, spec, top = panel.get_position(), panel.get_subplotspec(), panel.bbox.y1
         boxes = [each.get_window_extent() for each in (*panel.texts, panel.get_legend()) if each]
-        if above := [box.y1 for box in boxes if box.y0 > top - 2]:  # titles stand above it
+        if above := [box.y1 for box in boxes if box.y1 > top + 2]:  # titles stand above it
             panel._set_title_offset_trans((max(above) - top) * 72 / figure.dpi + 6)
         for title in (panel.title, panel._left_title):
             width = figure.get_figwidth()
