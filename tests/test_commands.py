@@ -1,5 +1,7 @@
 """Every command that a page, a document or a script names is there and starts, from a clean checkout."""
 
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -52,26 +54,46 @@ def checkout(tmp_path_factory) -> Path:
     return copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 
-def help_of(arguments: list[str], root: Path) -> str:
+# In one process, so that PyTorch is imported once.
+ASK = """
+import contextlib, io, json, runpy, sys
+shown = {}
+for name in sys.argv[1:]:
+    run = runpy.run_path if name.endswith(".py") else runpy.run_module
+    sys.argv, ended = [name, "--help"], None
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        try:
+            run(name, run_name="__main__")
+        except BaseException as error:
+            ended = repr(error)
+    shown[name] = ended, said.getvalue()
+print(json.dumps(shown))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps(checkout) -> dict[str, str]:
+    """What each command says of itself."""
+    modules = sorted(NAMED)
+    if importlib.util.find_spec("sphinx") is None:  # make site installs what builds the site
+        modules = [name for name in modules if name not in ("tools.site", "tools.posts")]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    command = [sys.executable, *arguments, "--help"]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, *modules, *SCRIPTS],
+        cwd=checkout, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "usage: " in done.stdout
-    return done.stdout
+    shown = json.loads(done.stdout)
+    assert {ended for ended, _ in shown.values()} == {"SystemExit(0)"}, shown
+    return {name: said for name, (_, said) in shown.items()}
 
 
-@pytest.mark.parametrize("module", sorted(NAMED))
-def test_a_module_that_is_named_starts_and_knows_its_options(checkout, module):
-    if module in ("tools.site", "tools.posts"):
-        pytest.importorskip("sphinx", reason="make site installs what builds the site")
-    shown = help_of(["-m", module], checkout)
-    assert not {option for option in NAMED[module] - {"--help"} if option not in shown}
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_that_is_named_starts(checkout, script):
-    help_of([script], checkout)
+@pytest.mark.parametrize("name", [*sorted(NAMED), *SCRIPTS])
+def test_a_command_that_is_named_starts_and_knows_its_options(helps, name):
+    if name not in helps:
+        pytest.skip("make site installs what builds the site")
+    assert "usage: " in helps[name]
+    assert not {o for o in NAMED.get(name, set()) - {"--help"} if o not in helps[name]}
 
 
 @pytest.mark.parametrize("target", TARGETS)
