@@ -32,7 +32,9 @@ def test_exactly_as_many_ratings_are_left_as_the_budget_says(page, draw):
     train = page["within_budget"](page["sequences"], budget, page["training"])
     left = np.bincount(train.movie_tokens, minlength=len(budget))
     assert (left == np.minimum(budget, page["counts"])).all()
-    assert [(budget == each).sum() for each in page["BUDGETS"]] == [39 // 5 + (i < 4) for i in range(5)]
+    assert [(budget == each).sum() for each in page["BUDGETS"]] == [
+        39 // 5 + (i < 4) for i in range(5)
+    ]
 
 
 def test_the_earliest_ratings_stay_and_nobody_who_is_asked_is_trained_on(page):
@@ -180,14 +182,18 @@ def test_stored_rows_are_those_that_the_command_makes_and_their_figures_those_of
     lines, sums = cold_start.stored(STORED)
     trainings = {f"{draw} {kind}" for draw, kind in cold_start.TRAININGS}
     assert {line["training"] for line in lines} == trainings
-    assert {f"{line['draw']} {line['kind']} {part}" for line in lines for part in ("films", "users")} == set(sums)
+    assert {
+        f"{line['draw']} {line['kind']} {part}" for line in lines for part in ("films", "users")
+    } == set(sums)
     for line in lines:
         films = sums[f"{line['draw']} {line['kind']} films"]
         users = sums[f"{line['draw']} {line['kind']} users"]
         questions = sum(v["questions"] for k, v in line["figures"].items() if k != "others")
         assert films[:, 0].sum() == questions
         assert users[:, 0].sum() == line["figures"]["others"]["questions"]
-        assert np.isclose(users[:, 1].sum() / users[:, 0].sum(), line["figures"]["others"]["hr10"], atol=1e-5)
+        assert np.isclose(
+            users[:, 1].sum() / users[:, 0].sum(), line["figures"]["others"]["hr10"], atol=1e-5
+        )
         assert line["train_seconds"] > 0
     assert (STORED / "cold_start.npz").stat().st_size < 300 * 1024
 
