@@ -12,6 +12,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.manifold import TSNE
 
@@ -40,6 +41,13 @@ RIVALS = {
 NEIGHBOURS = 5
 EXPLORING = [0, 0.02, 0.05, 0.1, 0.2, 0.5, 1]  # shares of random pages
 WORLDS = 3  # of the ten of notebook 12, which would take a minute
+HIDING = {
+    "number only": "number only",
+    "number and features, unused": "features alone",
+    "number and features": "number and features",
+    "genres, year": "genres and year",
+    "number only, all ratings": "number, nothing hidden",
+}
 
 
 def explanations() -> dict[int, dict]:
@@ -52,6 +60,7 @@ def explanations() -> dict[int, dict]:
         8: ranks(pretrained, data),
         10: {"stairs": staircase()},
         12: {"exploration": exploration()},
+        13: {"hidden": hidden_ratings()},
     }
 
 
@@ -217,6 +226,25 @@ def exploration() -> dict:
         "thompson": told(page["thompson"]),
         "table": round(page["BY_GENRE"], 4),
     }
+
+
+def hidden_ratings() -> dict:
+    """The share of the other new films that are beaten, by how many ratings a new film has (13)."""
+    rows = pd.read_json(PRETRAINED / "cold_start.jsonl", lines=True, dtype={"draw": str})
+    rows = rows[rows["draw"].str.isdigit() & rows["kind"].isin(HIDING)]
+    budgets = [int(b) for b in rows["figures"].iloc[0] if b.isdigit()]
+    kinds = []
+    for kind, name in HIDING.items():
+        draws = rows.loc[rows["kind"] == kind, "figures"]
+        asked = np.array([[each[str(b)]["questions"] for b in budgets] for each in draws])
+        beaten = np.array([[each[str(b)]["beaten"] for b in budgets] for each in draws])
+        together = (asked * beaten).sum(axis=0) / asked.sum(axis=0)  # as on the page
+        kinds.append({
+            "name": name, "beaten": together.round(4).tolist(), "draws": beaten.T.round(4).tolist(),
+        })  # fmt: skip
+    printed = "".join(o.get("text", "") for cell in cells(13) for o in cell.get("outputs", []))
+    found = re.findall(r"number only minus features alone, beaten: (\S+) \[(\S+), (\S+)\]", printed)
+    return {"budgets": budgets, "kinds": kinds, "ahead": [[float(x) for x in row] for row in found]}
 
 
 def names_of(data: MovieLens, movie_ids: list[int]) -> list[str]:

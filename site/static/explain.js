@@ -322,6 +322,33 @@ function exploration({ shares, runs, thompson, table }) {
   show(3);
 }
 
+// ------------------------------------------------------------------ 13: the ratings of a film, hidden
+
+function hiding({ budgets, kinds, ahead }) {
+  const { table, set } = bars(kinds.map(({ name }) => name));
+  const said = element("p", { role: "status" });
+  const left = budgets.toReversed();
+  const control = slider(`ratings of the new film that are hidden: all but ${left[0]}, … , all`, { min: 0, max: left.length - 1, value: 0 }, (i) => show(i));
+
+  function show(i) {
+    const budget = budgets.indexOf(left[i]);
+    const [number, features] = kinds.map(({ beaten }) => beaten[budget]);
+    kinds.forEach(({ beaten, draws }, row) =>
+      set(row, beaten[budget], `${beaten[budget].toFixed(3)} (${draws[budget].map((draw) => draw.toFixed(2)).join(", ")})`));
+    const rest = left[i] === 1 ? "One rating left" : `${left[i] || "No"} ratings left`;
+    control.lastElementChild.setAttribute("aria-valuetext", rest);
+    const [, low, high] = ahead[budget]; // the 95 % interval of the difference
+    said.textContent = `${rest}: the right film beats ${percent(number)} of the other new films by its number alone, ` +
+      `${percent(features)} by its features alone: ` +
+      (low > 0 ? "the number is ahead, beyond chance." : high < 0 ? "the features are ahead, beyond chance." : "no difference beyond chance.");
+  }
+  box("Two panels over the number of ratings that a new film has", "Play: hide the ratings of a film and see what remains",
+    element("div", { class: "play-controls" }, control), table,
+    element("p", { class: "play-key" }, "Share of the other new films of the same budget that the film watched next beats; a guess beats one half. " +
+      "MovieLens-1M, three draws of new films together (each by itself in brackets). Other films are new at each step, so even the last row moves a little."), said);
+  show(0);
+}
+
 if (data.toy) {
   attention("Five small heat maps in a row", "Play: step 4 with and without the mask", data.toy, true);
   attention("Two heat maps of attention weights", "Play: a trained model reads five invented films; choose a block and a head", data.window, false);
@@ -333,3 +360,4 @@ if (data.map) {
 if (data.places) sampled(data);
 if (data.stairs) staircase(data.stairs);
 if (data.exploration) exploration(data.exploration);
+if (data.hidden) hiding(data.hidden);

@@ -12,7 +12,7 @@ from tests.site.test_browser import POSTS, SCREENSHOTS
 from tools.explain import EXPLORING, PRETRAINED, cells, exploring, feedback, toy, window
 
 PATHS = {post.number: f"posts/{post.slug}.html" for post in POSTS}
-WIDGETS = {4: 2, 7: 2, 8: 1, 10: 1, 12: 1}
+WIDGETS = {4: 2, 7: 2, 8: 1, 10: 1, 12: 1, 13: 1}
 
 
 @pytest.fixture
@@ -266,3 +266,27 @@ def test_without_random_pages_the_catalogue_goes_dark(play, built):
     assert sum(black) > 200, "at last, without any random page"
     assert int(dark) > 50
     assert int(shown) < 100
+
+
+def test_a_film_whose_ratings_are_hidden_is_known_by_its_features(play):
+    _, box = play(13)
+    printed = "".join(o.get("text", "") for cell in cells(13) for o in cell.get("outputs", []))
+    slider, said = box.locator("input[type=range]"), box.get_by_role("status")
+    for place, (left, verdict) in enumerate({
+        "30 ratings left": "the number is ahead", "10 ratings left": "no difference",
+        "3 ratings left": "the features are ahead", "One rating left": "the features are ahead",
+        "No ratings left": "the features are ahead",
+    }.items()):  # fmt: skip
+        move(slider, place)
+        assert slider.get_attribute("aria-valuetext") == left
+        assert said.inner_text().startswith(left)
+        assert verdict in said.inner_text()
+    values = box.locator(".number").all_inner_texts()
+    for row, kind in ((0, "number only"), (2, "number and features"), (3, "genres, year")):
+        beaten, draws = re.search(
+            rf"{kind}, no rating: beats ([\d.]+) .*one by one (.*)", printed
+        ).groups()
+        shown, each = re.fullmatch(r"([\d.]+) \((.*)\)", values[row]).groups()
+        assert shown == beaten
+        for one, other in zip(each.split(", "), draws.split(", "), strict=True):
+            assert float(one) == pytest.approx(float(other), abs=0.006)
