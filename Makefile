@@ -79,7 +79,7 @@ test-site: $(TEST_READY) $(SITE_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/site -rs -n $(JOBS) --dist loadscope
 
 test-realdata: $(TEST_READY) $(SITE_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata -n $(JOBS) --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata
 
 # Executes the series on MovieLens-1M and compares every finding with the stored one (bands in
 # tools/notebooks.py); about a quarter of an hour.
