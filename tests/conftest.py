@@ -19,9 +19,10 @@ def left_out(why: str) -> None:
     (pytest.fail if os.environ.get("CI") else pytest.skip)(NOT_TESTED + why)
 
 
-def copy_checkout(folder: Path) -> Path:
-    """Copies what git tracks or would track into a folder of its own; returns it."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+def copy_checkout(folder: Path, untracked: bool = True) -> Path:
+    """Copies what git tracks, and what it would track, into a folder of its own; returns it."""
+    command = ["git", "ls-files", "-z", "--cached"]
+    command += ["--others", "--exclude-standard"] if untracked else []
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (REPOSITORY / name).is_file():

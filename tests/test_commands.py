@@ -51,7 +51,7 @@ TARGETS = sorted({one or other for text in texts() for one, other in TARGET.find
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    return copy_checkout(tmp_path_factory.mktemp("checkout"))
+    return copy_checkout(tmp_path_factory.mktemp("checkout"), untracked=False)
 
 
 # In one process, so that PyTorch is imported once.
