@@ -11,6 +11,7 @@ import runpy
 from contextlib import chdir
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import torch
@@ -27,7 +28,7 @@ from recformer_utils.training import get_dataset, get_model_config, load_config,
 from tools.common import REPOSITORY
 from tools.demo import presets
 from tools.demo_model import Pretrained, load_pretrained, pretrained_file
-from tools.notebooks import read
+from tools.notebooks import findings, read
 from tools.stored import load_sequence_model
 
 PRETRAINED = REPOSITORY / "data/pretrained"
@@ -64,10 +65,15 @@ def explanations() -> dict[int, dict]:
     }
 
 
+def notebook(number: int) -> nbformat.NotebookNode:
+    """A notebook of the series."""
+    (path,) = (REPOSITORY / "notebooks").glob(f"{number:02d}_*.ipynb")
+    return read(path)
+
+
 def cells(number: int) -> list:
     """The cells of a notebook."""
-    (path,) = (REPOSITORY / "notebooks").glob(f"{number:02d}_*.ipynb")
-    return read(path).cells
+    return notebook(number).cells
 
 
 def toy() -> dict:
@@ -242,7 +248,7 @@ def hidden_ratings() -> dict:
         kinds.append({
             "name": name, "beaten": together.round(4).tolist(), "draws": beaten.T.round(4).tolist(),
         })  # fmt: skip
-    printed = "".join(o.get("text", "") for cell in cells(13) for o in cell.get("outputs", []))
+    printed = "\n".join(findings(notebook(13)))
     found = re.findall(r"number only minus features alone, beaten: (\S+) \[(\S+), (\S+)\]", printed)
     return {"budgets": budgets, "kinds": kinds, "ahead": [[float(x) for x in row] for row in found]}
 

@@ -9,7 +9,17 @@ from scipy import stats
 
 from recformer_utils.evaluation import metrics_from_ranks
 from tests.site.test_browser import POSTS, SCREENSHOTS
-from tools.explain import EXPLORING, PRETRAINED, cells, exploring, feedback, toy, window
+from tools.explain import (
+    EXPLORING,
+    PRETRAINED,
+    cells,
+    exploring,
+    feedback,
+    notebook,
+    toy,
+    window,
+)
+from tools.notebooks import findings
 
 PATHS = {post.number: f"posts/{post.slug}.html" for post in POSTS}
 WIDGETS = {4: 2, 7: 2, 8: 1, 10: 1, 12: 1, 13: 1}
@@ -270,7 +280,7 @@ def test_without_random_pages_the_catalogue_goes_dark(play, built):
 
 def test_a_film_whose_ratings_are_hidden_is_known_by_its_features(play):
     _, box = play(13)
-    printed = "".join(o.get("text", "") for cell in cells(13) for o in cell.get("outputs", []))
+    printed = "\n".join(findings(notebook(13)))
     slider, said = box.locator("input[type=range]"), box.get_by_role("status")
     for place, (left, verdict) in enumerate({
         "30 ratings left": "the number is ahead", "10 ratings left": "no difference",
