@@ -17,10 +17,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 TEST_READY := .venv/.test-ready
 SITE_READY := .venv/.site-ready
-LOCKED := python -m pip install --disable-pip-version-check --quiet --require-hashes
+# --no-compile: what is imported is compiled then, and most of what is installed never is.
+LOCKED := python -m pip install --disable-pip-version-check --quiet --no-compile --require-hashes
 PIP := $(BIN)/$(LOCKED)
 DATA ?= auto
 JOBS ?= 2
+# The folders and files with the longest tests come first.
+PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 # A test run says nothing about the reader's own data: it is always the embedded sample.
 # One thread a process: two processes with two threads each on two cores wait for each other.
@@ -62,7 +65,7 @@ $(TEST_READY): $(READY) requirements-test.lock
 test-unit: $(TEST_READY)
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
-	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" -n $(JOBS) --dist loadscope
+	$(TEST_ENV) $(BIN)/python -m pytest tests --ignore tests/site --ignore tests/demo -m "not realdata" $(PARALLEL)
 
 # Every kill that there is, and 2,500 damaged inputs a test; about an hour on two cores. Its table is in
 # docs/reliability.md.
@@ -76,10 +79,10 @@ test-notebooks: $(TEST_READY)
 
 # Builds the site and the posts; what needs a browser or Jekyll says so where there is none.
 test-site: $(TEST_READY) $(SITE_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/site -rs -n $(JOBS) --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/site -rs $(PARALLEL)
 
 test-realdata: $(TEST_READY) $(SITE_READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/site -m realdata $(PARALLEL)
 
 # Executes the series on MovieLens-1M and compares every finding with the stored one (bands in
 # tools/notebooks.py); about a quarter of an hour.
@@ -100,7 +103,7 @@ demo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo --data $(DATA)
 
 test-demo: $(TEST_READY) $(SITE_READY)
-	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs -n $(JOBS) --dist loadscope
+	$(TEST_ENV) $(BIN)/python -m pytest tests/demo -m "not realdata" -rs $(PARALLEL)
 
 publish: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m tools.series publish

@@ -23,6 +23,7 @@ from recformer_utils.sequence_model import (
 from recformer_utils.sequences import Sequences
 from recformer_utils.training import load_checkpoint
 from recformer_utils.transformer import TransformerConfig
+from tests.faults.harness import LONG
 from tools.common import REPOSITORY
 from tools.processes import share_of
 
@@ -60,16 +61,6 @@ def alone(tmp_path_factory) -> pd.DataFrame:
     return history(folder)
 
 
-def test_two_processes_have_the_curve_of_one(alone, tmp_path):
-    subprocess.run(command(*TORCHRUN, folder=tmp_path), check=True, cwd=REPOSITORY, env=ENVIRONMENT)
-    assert_same_curve(history(tmp_path), alone)
-    weights = [
-        load_checkpoint(tmp_path / folder / "checkpoint.pth")["model"]
-        for folder in ("", "process-1")
-    ]
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
-
-
 def test_two_machines_have_the_curve_of_one(alone, tmp_path):
     """Two agents of torchrun that meet at an address, as on two machines."""
     with socket.socket() as free:
@@ -91,7 +82,7 @@ def test_two_machines_have_the_curve_of_one(alone, tmp_path):
     assert_same_curve(history(tmp_path), alone)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, 1] if LONG else [0])  # 0 writes the checkpoint
 def test_a_killed_process_is_started_again_and_the_curve_goes_on(alone, tmp_path, victim):
     started = command(
         *TORCHRUN, "--max-restarts", "1", "--monitor-interval", "0.1", folder=tmp_path
@@ -112,6 +103,11 @@ def test_a_killed_process_is_started_again_and_the_curve_goes_on(alone, tmp_path
     assert len(set(re.findall(r"pid (\d+)", said))) == 4  # both were started again
     assert re.search(r"resuming after epoch [12]\b", said), said
     assert_same_curve(history(tmp_path), alone)
+    weights = [
+        load_checkpoint(tmp_path / folder / "checkpoint.pth")["model"]
+        for folder in ("", "process-1")
+    ]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 
 def test_shares_of_two_processes_give_the_gradient_of_the_whole_batch():
@@ -162,7 +158,7 @@ def test_a_table_cut_over_processes_learns_as_a_whole_one():
     alone, rows = losses(sys.executable)
     assert len(alone) == 8
     assert alone[-1] < alone[0] - 0.1  # a wrong gradient would show from the second step on
-    for processes, cut in (("2", "rows"), ("3", "rows"), ("2", "all")):  # 402 rows, 3 x 134
+    for processes, cut in (("3", "rows"), ("2", "all")):  # 402 rows, 3 x 134
         together, kept = losses(*TORCHRUN[:-1], processes, cut=cut)
         np.testing.assert_allclose(together, alone, atol=2e-5)
         assert len(kept) == int(processes)

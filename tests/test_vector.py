@@ -158,6 +158,24 @@ def test_on_a_phone_long_names_of_bars_stand_above_them(turned):
     plt.close(figure)
 
 
+def test_names_stay_where_a_panel_holds_more_than_its_bars():
+    names = [f"the long name of row {number}" for number in range(5)]
+    figure, axis = plt.subplots(figsize=(9, 3))
+    band = axis.axvspan(1, 2)
+    axis.plot(range(5), range(5), "o")
+    axis.set_yticks(range(5), names)
+    vector.drawings(figure)
+    assert (band.get_y(), band.get_height()) == (0, 1)
+    assert [label.get_text() for label in axis.get_yticklabels()] == names
+    plt.close(figure)
+    figure, panels = plt.subplots(1, 2, sharey=True)
+    for panel in panels:
+        panel.barh(names, range(5))
+    vector.drawings(figure)
+    assert [label.get_text() for label in panels[1].get_yticklabels()] == names
+    plt.close(figure)
+
+
 def test_where_texts_would_overlap_there_is_no_narrow_drawing(figure):
     for y in range(3):
         figure.axes[1].text(0, 1 + y / 50, "a note that lies on others")

@@ -236,8 +236,11 @@ def stack(figure) -> None:
 
 
 def names_above(panel, panels: int) -> None:
-    """Long names of rows move from the left of a panel to above their rows, which move apart."""
+    """Long names of bars move from the left of a panel to above them, and the bars move apart."""
     figure, labels = panel.get_figure(), [t for t in panel.get_yticklabels() if t.get_text()]
+    alone = len(panel.get_shared_y_axes().get_siblings(panel)) == 1
+    if not alone or panel.collections or len(panel.patches) != len(labels):  # more than its bars
+        return
     figure.canvas.draw()
     inches = [label.get_window_extent().width / figure.dpi for label in labels]
     named = sum(bool(re.search("[A-Za-z]{3}", label.get_text())) for label in labels)

@@ -43,7 +43,7 @@ def move(slider, value):
 
 @pytest.mark.parametrize("number", WIDGETS)
 @pytest.mark.parametrize(("width", "mode"), [(360, "dark"), (1280, "light")])
-def test_each_stands_below_its_picture_and_can_be_used_by_all(play, axe, number, width, mode):
+def test_each_stands_below_its_picture(play, number, width, mode):
     page, _ = play(number, 0, width, mode)
     boxes = page.locator(".play")
     assert boxes.count() == WIDGETS[number]
@@ -53,13 +53,6 @@ def test_each_stands_below_its_picture_and_can_be_used_by_all(play, axe, number,
         if not (number == 7 and place == 0):  # the one without a picture
             above = "e => Boolean(e.previousElementSibling.querySelector('img, svg'))"
             assert box.evaluate(above)
-    page.add_script_tag(path=axe)
-    found = page.evaluate(
-        "axe.run('.play', {preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa']})"
-        ".then(r => r.violations.map("
-        "v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 90)).slice(0, 3).join()))"
-    )
-    assert found == []
 
 
 def test_without_scripts_the_post_is_as_it_was(chromium, address):

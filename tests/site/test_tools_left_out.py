@@ -10,7 +10,6 @@ from tests.site.conftest import REPOSITORY
 
 ASKING = (
     "tests/site/test_browser.py::test_the_book_is_offered_and_whole",
-    "tests/demo/test_demo_page.py::test_link_reproduces_the_selection",
     "tests/site/test_posts.py::test_tables_are_tables",
 )
 
