@@ -29,8 +29,8 @@ from tools.common import REPOSITORY, machine
 PAGE = notebooks.NOTEBOOKS / "13_a_film_nobody_has_rated.ipynb"
 BOTH, DROPPED, LISTED, ALL = "number and features", "number dropped", "all listed", "all ratings"
 KINDS = ("number only", BOTH, "genres, year", DROPPED, "codes", "genres, year, subwords")
-WORDS = "genres, year, words"
-TRAININGS = [(str(draw), kind) for draw in range(3) for kind in (*KINDS, WORDS)] + [
+LATER = ("genres, year, words", "number, genres, year")
+TRAININGS = [(str(draw), kind) for draw in range(3) for kind in (*KINDS, *LATER)] + [
     ("all", "number only"), ("newest", BOTH), ("newest", "genres, year"), ("0", LISTED),
 ]  # fmt: skip
 CODES = {"ml-1m": 32}  # at each of three levels; elsewhere 8
