@@ -17,8 +17,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TEST_READY := .venv/.test-ready
 SITE_READY := .venv/.site-ready
-# --no-compile: what is imported is compiled then, and most of what is installed never is.
-LOCKED := python -m pip install --disable-pip-version-check --quiet --no-compile --require-hashes
+LOCKED := python -m pip install --disable-pip-version-check --quiet --require-hashes
 PIP := $(BIN)/$(LOCKED)
 DATA ?= auto
 JOBS ?= 2
@@ -45,10 +44,12 @@ $(READY): requirements.lock requirements-torch.lock requirements-cpu.lock pyproj
 	@# A set-up that was killed leaves half-installed packages, which pip cannot repair: start again.
 	@test ! -e .venv/.unfinished && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.unfinished
-	$(PIP) -r requirements.lock
+	$(PIP) --no-compile -r requirements.lock
 	@# PyTorch's build for CPUs where pip is told of a place that has it, else the usual one.
-	$(PIP) --no-deps -r requirements-cpu.lock 2>/dev/null || \
-		$(PIP) -r requirements.lock -r requirements-torch.lock
+	$(PIP) --no-compile --no-deps -r requirements-cpu.lock 2>/dev/null || \
+		$(PIP) --no-compile -r requirements.lock -r requirements-torch.lock
+	@# pip compiles with one core, this with all; a file that is none of Python's is left out.
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@rm .venv/.unfinished
 	@touch $(READY)
