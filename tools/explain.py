@@ -2,9 +2,13 @@
 
 Everything comes from the notebooks' stored cells, the stored results, and the models in
 data/pretrained with the embedded sample: nothing of MovieLens but what the posts print.
+
+    python -m tools.explain    what takes long (the slider of 12), stored anew
 """
 
 import ast
+import hashlib
+import inspect
 import json
 import re
 import runpy
@@ -42,6 +46,7 @@ RIVALS = {
 NEIGHBOURS = 5
 EXPLORING = [0, 0.02, 0.05, 0.1, 0.2, 0.5, 1]  # shares of random pages
 WORLDS = 3  # of the ten of notebook 12, which would take a minute
+EXPLORATION = PRETRAINED / "exploration.json"
 HIDING = {
     "number only": "number only",
     "number and features, unused": "features alone",
@@ -184,16 +189,21 @@ def staircase() -> list[dict]:
     return steps
 
 
-def feedback() -> dict:
-    """Everything by its name on the page of notebook 12, from its world to its loop."""
+def loop() -> list[str]:
+    """The code of notebook 12 from its world to its loop."""
     code = [cell.source for cell in cells(12) if cell.cell_type == "code"]
-    seed = int(re.search(r"^SEED = (\d+)$", "\n".join(code), re.MULTILINE)[1])
-    page = {"np": np, "runpy": runpy, "load_movielens": load_movielens, "SEED": seed}
-    page |= dict.fromkeys(("print", "show_posters"), lambda *_, **__: None)
     first = next(i for i, source in enumerate(code) if source.startswith("world = "))
     last = next(i for i, source in enumerate(code) if "def simulate(" in source)
+    seed = re.search(r"^SEED = \d+$", "\n".join(code), re.MULTILINE)[0]
+    return [seed, *code[first : last + 1]]
+
+
+def feedback() -> dict:
+    """Everything by its name on the page of notebook 12, from its world to its loop."""
+    page = {"np": np, "runpy": runpy, "load_movielens": load_movielens}
+    page |= dict.fromkeys(("print", "show_posters"), lambda *_, **__: None)
     with chdir(REPOSITORY / "notebooks"):
-        for source in code[first : last + 1]:
+        for source in loop():
             exec(source, page)
     return page
 
@@ -209,27 +219,42 @@ def exploring(page: dict, share: float):
     return {0: page["greedy"], 1: page["at_random"]}.get(share, policy)
 
 
-def exploration() -> dict:
-    """The loop of notebook 12 for several shares of random pages, and for Thompson sampling."""
-    page = feedback()
+def told(page: dict, policy) -> dict:
+    """What the slider shows of one rule, from its first worlds."""
     mean = page["attraction"].sum(axis=0) / (~page["watched"]).sum(axis=0)
     order = np.argsort(-mean)  # the best film first
+    runs = [page["simulate"](policy, seed) for seed in range(WORLDS)]
+    looks = [run[1].sum(axis=1)[:, order] for run in runs]  # (rounds, films), so far
+    late = np.array([each[-1] - each[-11] for each in looks])
+    return {
+        "values": np.mean([worth for _, _, worth in runs], axis=0).round(4).tolist(),
+        "shown": round(np.mean([(each[-1] > each[-2]).sum() for each in looks])),
+        "dark": round((late[:, :100] == 0).mean(), 4),
+        "looks": np.ceil(late[0]).astype(int).tolist(),  # in one world: a mean is never dark
+    }
 
-    def told(policy) -> dict:
-        runs = [page["simulate"](policy, seed) for seed in range(WORLDS)]
-        looks = [run[1].sum(axis=1)[:, order] for run in runs]  # (rounds, films), so far
-        late = np.array([each[-1] - each[-11] for each in looks])
-        return {
-            "values": np.mean([worth for _, _, worth in runs], axis=0).round(4).tolist(),
-            "shown": round(np.mean([(each[-1] > each[-2]).sum() for each in looks])),
-            "dark": round((late[:, :100] == 0).mean(), 4),
-            "looks": np.ceil(late[0]).astype(int).tolist(),  # in one world: a mean is never dark
-        }
 
+def made_from() -> str:
+    """A hash of what the stored exploration comes from."""
+    parts = [*loop(), str((EXPLORING, WORLDS)), *map(inspect.getsource, (exploring, told))]
+    parts.append((REPOSITORY / "data/make_sample.py").read_text(encoding="utf-8"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def exploration() -> dict:
+    """The loop of notebook 12 for several shares of random pages, and for Thompson sampling.
+
+    Twenty seconds, so it is stored, and made anew where the page has changed since.
+    """
+    if EXPLORATION.exists():
+        stored = json.loads(EXPLORATION.read_text(encoding="utf-8"))
+        if stored.pop("made_from") == made_from():
+            return stored
+    page = feedback()
     return {
         "shares": EXPLORING,
-        "runs": [told(exploring(page, share)) for share in EXPLORING],
-        "thompson": told(page["thompson"]),
+        "runs": [told(page, exploring(page, share)) for share in EXPLORING],
+        "thompson": told(page, page["thompson"]),
         "table": round(page["BY_GENRE"], 4),
     }
 
@@ -269,3 +294,8 @@ def write(folder: Path) -> None:
     for number, content in explanations().items():
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         (folder / f"{number:02d}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    text = json.dumps({"made_from": made_from(), **exploration()}, separators=(",", ":"))
+    EXPLORATION.write_text(text + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from scipy import stats
 
 from recformer_utils.evaluation import metrics_from_ranks
 from tests.site.test_browser import POSTS, SCREENSHOTS
+from tools import explain
 from tools.explain import (
     EXPLORING,
     PRETRAINED,
@@ -231,6 +232,14 @@ def test_the_slider_for_exploration_obeys_the_rules_of_the_post():
             for rule in (exploring(page, share), page[name])
         )
         assert (first == second).all(), name
+
+
+def test_the_stored_exploration_is_that_of_the_page():
+    stored = json.loads(explain.EXPLORATION.read_text(encoding="utf-8"))
+    assert stored["made_from"] == explain.made_from(), "run python -m tools.explain"
+    page = feedback()
+    assert stored["runs"][-1] == explain.told(page, exploring(page, 1))
+    assert stored["table"] == round(page["BY_GENRE"], 4)
 
 
 def test_without_random_pages_the_catalogue_goes_dark(play, built):

@@ -17,7 +17,11 @@ ASKING = (
 @pytest.mark.parametrize("ci", [True, False])
 def test_what_is_not_there_is_said_and_fails_in_ci(tmp_path, ci):
     environment = {
-        **{name: value for name, value in os.environ.items() if name != "CI"},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("CI", "PYTEST_ADDOPTS")
+        },
         "PATH": str(tmp_path),  # no program at all
         "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path),
         **({"CI": "true"} if ci else {}),
