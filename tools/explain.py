@@ -6,6 +6,7 @@ data/pretrained with the embedded sample: nothing of MovieLens but what the post
     python -m tools.explain    what takes long (the slider of 12), stored anew
 """
 
+import argparse
 import ast
 import hashlib
 import inspect
@@ -296,6 +297,11 @@ def write(folder: Path) -> None:
         (folder / f"{number:02d}.json").write_text(text, encoding="utf-8")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description="Stores what takes long anew.").parse_args()
     text = json.dumps({"made_from": made_from(), **exploration()}, separators=(",", ":"))
     EXPLORATION.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
