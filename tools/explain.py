@@ -242,15 +242,8 @@ def made_from() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def exploration() -> dict:
-    """The loop of notebook 12 for several shares of random pages, and for Thompson sampling.
-
-    Twenty seconds, so it is stored, and made anew where the page has changed since.
-    """
-    if EXPLORATION.exists():
-        stored = json.loads(EXPLORATION.read_text(encoding="utf-8"))
-        if stored.pop("made_from") == made_from():
-            return stored
+def simulated() -> dict:
+    """The loop of notebook 12 for several shares of random pages, and for Thompson sampling."""
     page = feedback()
     return {
         "shares": EXPLORING,
@@ -258,6 +251,15 @@ def exploration() -> dict:
         "thompson": told(page, page["thompson"]),
         "table": round(page["BY_GENRE"], 4),
     }
+
+
+def exploration() -> dict:
+    """What is stored of it (it takes twenty seconds), or anew where the page has changed since."""
+    if EXPLORATION.exists():
+        stored = json.loads(EXPLORATION.read_text(encoding="utf-8"))
+        if stored.pop("made_from") == made_from():
+            return stored
+    return simulated()
 
 
 def hidden_ratings() -> dict:
@@ -299,7 +301,7 @@ def write(folder: Path) -> None:
 
 def main() -> None:
     argparse.ArgumentParser(description="Stores what takes long anew.").parse_args()
-    text = json.dumps({"made_from": made_from(), **exploration()}, separators=(",", ":"))
+    text = json.dumps({"made_from": made_from(), **simulated()}, separators=(",", ":"))
     EXPLORATION.write_text(text + "\n", encoding="utf-8")
 
 
