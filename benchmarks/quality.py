@@ -157,8 +157,15 @@ class Data:
     split: Split
 
 
-def read(movielens: MovieLens, group: str, split: str, unrated: bool = False) -> Data:
-    """The data of a column of the table; with unrated, movies that nobody rated have tokens too."""
+def read(
+    movielens: MovieLens, group: str, split: str, unrated: bool = False, ties: int | None = None
+) -> Data:
+    """The data of a column of the table.
+
+    Args:
+        unrated: movies that nobody rated have tokens, too.
+        ties: None keeps ratings of one second in the order of the file; a number draws a random one.
+    """
     ratings, movies = movielens.ratings, movielens.movies
     if group == "A":  # movies, then users, with fewer than five interactions are dropped
         while True:
@@ -172,6 +179,8 @@ def read(movielens: MovieLens, group: str, split: str, unrated: bool = False) ->
         movies = movies[movies["movie_id"].isin(ratings["movie_id"])]
     users = movielens.users[movielens.users["user_id"].isin(ratings["user_id"])]
     metadata = MovieLensMetadata.from_frames(users, movies)
+    if ties is not None:
+        ratings = ratings.sample(frac=1, random_state=ties)
     sequences = order_by_time(ratings, metadata)
     if split == "leave-one-out":
         return Data(movies, metadata, sequences, leave_one_out(sequences))
@@ -179,24 +188,30 @@ def read(movielens: MovieLens, group: str, split: str, unrated: bool = False) ->
     return Data(movies, metadata, sequences, temporal_split(sequences, cut))
 
 
-def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -> TrainingResult:
-    """Trains a row, or goes on with it, and keeps the best epoch by NDCG@10 on validation."""
+def build(row: Row, data: Data, seed: int) -> SequenceModel:
+    """The untrained network of a row."""
     shape = TransformerConfig(
         vocab_size=data.metadata.vocab_size, context_window_size=row.length,
         embedding_dimension=row.width, num_layers=row.layers, num_heads=row.heads,
         dropout_embeddings=row.dropout, dropout_attention=0.0, dropout_residual=row.dropout,
     )  # fmt: skip
+    torch.manual_seed(seed)
+    features = movie_features(data.movies, data.metadata) if row.features else torch.zeros(0, 0)
+    config = SequenceModelConfig(transformer=shape, item_features=features.shape[1], **row.model)
+    model = VARIANTS[row.variant].model(config)
+    if row.features:
+        model.item_features.copy_(features)
+    return model
+
+
+def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -> TrainingResult:
+    """Trains a row, or goes on with it, and keeps the best epoch by NDCG@10 on validation."""
     trainer = TrainerConfig(
         model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"), seed=seed,
         **{**TRAINER, **row.trainer},
     )  # fmt: skip
     variant = VARIANTS[row.variant]
-    torch.manual_seed(seed)
-    features = movie_features(data.movies, data.metadata) if row.features else torch.zeros(0, 0)
-    config = SequenceModelConfig(transformer=shape, item_features=features.shape[1], **row.model)
-    model = variant.model(config)
-    if row.features:
-        model.item_features.copy_(features)
+    model = build(row, data, seed)
     return train_sequence_model(
         model.to(device), data.sequences, data.split, trainer,
         on_epoch=lambda epoch, _: print(f"epoch {epoch}", flush=True),

@@ -5,7 +5,7 @@ instead of turning queries and keys, as the model did when they were measured.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -194,6 +194,28 @@ def overlapping_batches(
         again = place < torch.from_numpy(repeated[rows])[:, None]  # (batch, time)
         batches.append(batch._replace(targets=batch.targets.masked_fill(again, NO_TARGET)))
     return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def shuffled_ties(cut: Callable[..., list[SequenceBatch]]) -> Callable[..., list[SequenceBatch]]:
+    """A cut of sequences whose ties are in another random order in each epoch (seed).
+
+    Only training movies change places; what is held out of a second stays behind them.
+    """
+
+    def shuffled(
+        sequences: Sequences, train_lengths: np.ndarray, max_length: int, batch_size: int, seed: int
+    ) -> list[SequenceBatch]:
+        owner = np.repeat(np.arange(sequences.num_users), sequences.lengths)
+        place = np.arange(len(owner)) - sequences.offsets[owner]
+        chance = np.random.default_rng(seed).random(len(owner))
+        key = np.where(place < train_lengths[owner], chance, 1.0 + place)
+        order = np.lexsort((key, sequences.timestamps, owner))
+        mixed = replace(
+            sequences, movie_tokens=sequences.movie_tokens[order], ratings=sequences.ratings[order]
+        )
+        return cut(mixed, train_lengths, max_length, batch_size, seed)
+
+    return shuffled
 
 
 @dataclass(frozen=True, kw_only=True)
