@@ -164,6 +164,19 @@ def label_pictures(app, doctree):
         box += image
 
 
+def wrap_sentences(app, doctree):
+    """Printed sentences break into lines where it is narrow; columns keep theirs, and scroll."""
+    for output in doctree.findall(nodes.container):
+        if "cell_output" not in output["classes"]:
+            continue
+        for block in output.findall(nodes.literal_block):
+            columns = [
+                len(re.findall(r"\S {2,}(?=\S)", line)) for line in block.astext().splitlines()
+            ]
+            if max(columns, default=0) < 2 and sum(map(bool, columns)) < 2:
+                block["classes"].append("wraps")
+
+
 DRAWN = """<picture>{narrow}
 <img alt="{alt}" src="{src}" width="{width:.0f}" height="{height:.0f}" loading="lazy"></picture>"""
 
@@ -306,6 +319,7 @@ def setup(app):
     # The theme would search whole posts; static/search.js searches their sections.
     app.connect("builder-inited", without_what_is_not_read)
     app.connect("doctree-read", label_pictures)
+    app.connect("doctree-read", wrap_sentences)
     app.connect("doctree-resolved", collect_sections)
     app.connect("doctree-resolved", link_terms)
     app.connect("doctree-resolved", show_drawings)

@@ -32,7 +32,7 @@ DEMO = REPOSITORY / "site/demo"
 MARK = "<!-- {} -->"  # in app.html: what the build puts there
 BAR = '<span class="bar"></span>'  # its width is a style, which only scripts may set
 ABOUT_SAMPLE = (
-    "<strong>{} that do not exist</strong>: the titles of MovieLens-1M may not be put online. Have a "
+    "<strong>{} that do not exist</strong>: the catalogue of MovieLens-1M may not be put online. Have a "
     "copy? Drop <code>ml-1m.zip</code> here for the real ones; it stays in your browser."
 )
 

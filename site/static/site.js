@@ -9,12 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const box of document.querySelectorAll(".figure-box, .text_html, .formula, .bd-article pre")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
-  // The theme marks the section that is read; a long list of them has to scroll along.
-  const sections = document.getElementById("pst-page-toc-nav");
-  if (sections) {
-    new MutationObserver(() => sections.querySelector(".active")?.scrollIntoView({ block: "nearest" }))
-      .observe(sections, { subtree: true, attributeFilter: ["class"] });
-  }
+  followSections(document.getElementById("pst-page-toc-nav"));
   if (!navigator.clipboard) return;  // not a secure context
   for (const pre of document.querySelectorAll(".cell_input pre")) {
     const button = document.createElement("button");
@@ -29,3 +24,21 @@ document.addEventListener("DOMContentLoaded", () => {
     pre.parentElement.append(button);
   }
 });
+
+// The list of sections marks the one that is read, and scrolls along. (The theme's own way loses it in
+// sections that are short, and after a jump.)
+function followSections(list) {
+  if (!list) return;
+  document.body.removeAttribute("data-bs-spy");  // before the page is loaded, when the theme's begins
+  const links = [...list.querySelectorAll("a[href^='#']")];
+  const sections = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
+  let waiting = false;
+  const mark = () => {
+    waiting = false;
+    const at = sections.findLastIndex((section) => section?.getBoundingClientRect().top < 130);
+    for (const [i, link] of links.entries()) link.classList.toggle("active", i === at);
+    links[at]?.scrollIntoView({ block: "nearest" });
+  };
+  addEventListener("scroll", () => { if (!waiting) waiting = Boolean(requestAnimationFrame(mark)); }, { passive: true });
+  mark();
+}

@@ -318,6 +318,11 @@ def test_why_shows_attention_and_what_each_film_is_worth(visit, pretrained, film
     assert page.locator("#picks .share").all_inner_texts() == [
         share(a) for a in answer["attention"]
     ]
+    for bars in (page.locator("#picks .bar"), page.locator("#recommendations .bar")):
+        widths = bars.evaluate_all(
+            "all => all.map(e => Number(e.style.getPropertyValue('--share')))"
+        )
+        assert max(widths) == 1 > min(widths) > 0, "the largest share is a full bar, in both lists"
     page.locator("#recommendations .film").nth(3).hover()
     assert f"Why {names[answer['ten'][3][0]]}?" in why.inner_text()
     rows = why.locator("tbody tr").all()

@@ -88,7 +88,7 @@ def test_the_recommender_is_the_first_screen(open_page, width, height):
     page.set_viewport_size({"width": width, "height": height})
     page.wait_for_selector("#ten[data-ready]", state="attached")
     seen = [".home h1", ".actions .primary", "#about", "#picks .card >> nth=4"]
-    seen += ["#recommendations .card >> nth=9"] if width > 600 else []
+    seen += ["#recommendations .card >> nth=9"] if width > 600 else ["#ten-title"]
     for selector in seen:
         box = page.locator(selector).bounding_box()
         assert 0 <= box["x"] <= box["x"] + box["width"] <= width
@@ -351,14 +351,23 @@ def test_code_can_be_copied(open_page):
 
 
 def test_the_list_of_sections_follows(open_page):
-    page = open_page("posts/04-model.html", 1440)
-    for number in ("10.", "2."):
+    page = open_page("posts/10-state-of-the-art.html", 1440)
+    for number in ("10.", "2.", "9.", "3."):  # the last two are short
         heading = page.locator("h2", has_text=re.compile(rf"^{number} "))
         heading.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top + scrollY - 120)")
         active = page.locator("#pst-page-toc-nav a.active", has_text=re.compile(rf"^{number} "))
         active.wait_for()
         box = active.bounding_box()
         assert 0 <= box["y"] <= page.viewport_size["height"]
+
+
+def test_printed_sentences_wrap_and_columns_do_not(open_page):
+    page = open_page("posts/10-state-of-the-art.html", 360)
+    printed = page.locator(".cell_output pre")
+    sentence = printed.filter(has_text="numbers for each movie:").first
+    assert sentence.evaluate("e => e.scrollWidth <= e.clientWidth && e.clientHeight > 60")
+    columns = printed.filter(has_text="train_loss").first
+    assert columns.evaluate("e => getComputedStyle(e).whiteSpace === 'pre'")
 
 
 def test_terms_lead_to_the_glossary(open_page):

@@ -155,7 +155,7 @@ function followLink() {
   if (!link && location.hash.includes("=")) say("The link holds no selection that this page can read. Pick films below.");
   else if (link && link.dataSet !== name) {
     say(link.dataSet === "ml-1m" && built.own
-      ? "This list is of MovieLens-1M, whose titles may not be put online: open your copy of it, and the list appears."
+      ? "This list is of MovieLens-1M, whose catalogue may not be put online: open your copy of it, and the list appears."
       : `The link belongs to another catalogue (${link.dataSet}); this page shows ${name}. Pick films below.`);
   } else if (link) {
     const known = link.ids.filter((id) => catalogue.byId.has(id)).slice(0, most());

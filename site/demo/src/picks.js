@@ -36,11 +36,12 @@ export function picksList(onMove, onRemove) {
       list.replaceChildren(...items.values(), ...empty);
       if (list.contains(focused)) focused.focus();
     },
-    /** The bars: a share for each film, or nothing while it is not known. */
+    /** The bars: a share for each film, or nothing while it is not known. The largest is a full bar. */
     mark(attention) {
+      const most = Math.max(...attention ?? [1]);
       [...items.values()].forEach((item, place) => {
         const share = attention?.[place];
-        item.querySelector(".bar").style.setProperty("--share", share ?? 0);
+        item.querySelector(".bar").style.setProperty("--share", (share ?? 0) / most);
         item.querySelector(".share").textContent = share === undefined ? "\u00a0" : percent(share);
       });
     },

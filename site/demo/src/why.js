@@ -57,6 +57,7 @@ export function whyPanel(actions) {
       : answer.ten.findIndex(({ film }) => film.id === subject.id);
     const picked = subject?.list === $("picks");
     panel.classList.toggle("open", place >= 0);
+    panel.classList.toggle("empty", !answer);
     mark(picked && place >= 0 ? answer.without(place) : null);
     panel.replaceChildren(...(place < 0 ? invitation() : picked ? ofPick(place) : ofTen(place)));
   }
@@ -83,6 +84,7 @@ export function whyPanel(actions) {
   function ofTen(at) {
     const { answer, films } = state;
     const { film, probability } = answer.ten[at];
+    const most = Math.max(...answer.attention);
     const rows = [...films.keys()]
       .sort((a, b) => answer.attention[b] - answer.attention[a])
       .slice(0, SHOWN)
@@ -90,7 +92,7 @@ export function whyPanel(actions) {
       .map((place) => {
         const without = answer.without(place);
         const share = element("span", { class: "bar" });
-        share.style.setProperty("--share", answer.attention[place]);
+        share.style.setProperty("--share", answer.attention[place] / most);
         return element("tr", {},
           element("th", { scope: "row" }, films[place].name),
           element("td", {}, share, element("span", { class: "spoken" }, percent(answer.attention[place]))),
