@@ -57,7 +57,7 @@ def train(point: dict[str, Any], data: Data, steps: int, seed: int) -> tuple[Any
     plan = TRAINER | {"mixed_precision": False, "num_epochs": 1, "learning_rate_decay": 1.0}
     plan |= {"starting_learning_rate": point["learning_rate"], "schedule": point["schedule"]}
     optimizer, scheduler = make_optimizer(
-        model, TrainerConfig(model_dir="", tensorboard_dir="", **plan), steps
+        model, TrainerConfig(model_dir="unused", tensorboard_dir="unused", **plan), steps
     )
     done, epoch, seconds = 0, 0, 0.0
     while done < steps:

@@ -27,16 +27,21 @@ document.addEventListener("DOMContentLoaded", () => {
 
 // The list of sections marks the one that is read, and scrolls along. (The theme's own way loses it in
 // sections that are short, and after a jump.)
-function followSections(list) {
-  if (!list) return;
-  document.body.removeAttribute("data-bs-spy");  // before the page is loaded, when the theme's begins
+function followSections(theirs) {
+  if (!theirs) return;
+  const list = theirs.cloneNode(true);  // the theme goes on marking the one that it knows
+  theirs.replaceWith(list);
   const links = [...list.querySelectorAll("a[href^='#']")];
   const sections = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
   let waiting = false;
   const mark = () => {
     waiting = false;
     const at = sections.findLastIndex((section) => section?.getBoundingClientRect().top < 130);
-    for (const [i, link] of links.entries()) link.classList.toggle("active", i === at);
+    for (const [i, link] of links.entries()) {
+      link.classList.toggle("active", i === at);
+      if (i === at) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
     links[at]?.scrollIntoView({ block: "nearest" });
   };
   addEventListener("scroll", () => { if (!waiting) waiting = Boolean(requestAnimationFrame(mark)); }, { passive: true });

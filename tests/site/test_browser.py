@@ -357,6 +357,7 @@ def test_the_list_of_sections_follows(open_page):
         heading.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top + scrollY - 120)")
         active = page.locator("#pst-page-toc-nav a.active", has_text=re.compile(rf"^{number} "))
         active.wait_for()
+        assert page.locator(".bd-sidebar-secondary .active").count() == 1
         box = active.bounding_box()
         assert 0 <= box["y"] <= page.viewport_size["height"]
 
