@@ -42,7 +42,7 @@ function followSections(theirs) {
       if (i === at) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     }
-    links[at]?.scrollIntoView({ block: "nearest" });
+    if (!list.contains(document.activeElement)) links[at]?.scrollIntoView({ block: "nearest" });
   };
   addEventListener("scroll", () => { if (!waiting) waiting = Boolean(requestAnimationFrame(mark)); }, { passive: true });
   mark();
