@@ -74,7 +74,7 @@ export function whyPanel(actions) {
     return state?.answer ? [
       element("p", {}, "Point at a film, or press it, to see why. Drag to put your films in order, or another one among them."),
       element("p", { class: "quiet long" }, "The bars under your films: how much the model’s last position looks at each, the attention " +
-        "of its last block, mean of the heads. The last film, which does the looking, counts beyond its bar."),
+        "of its last block, mean of the heads; the largest fills its bar. The last film, which does the looking, counts beyond its bar."),
     ] : [element("p", {}, "Pick a film, or one of the ready-made histories, and ten recommendations appear.")];
   }
 
