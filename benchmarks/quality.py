@@ -491,7 +491,7 @@ def find(file: Path, mine: dict[str, Any], scored: bool = False) -> dict[str, An
     """The line of a run in a file of results; scored: only if it has test figures."""
     mine = json.loads(json.dumps(mine))  # as it looks in the file: lists for tuples
     for line in stored(file):
-        if mine.items() <= line.items() and (line["test_ndcg10"] is not None or not scored):
+        if mine.items() <= line.items() and (not scored or line["test_ndcg10"] is not None):
             return line
     return None
 

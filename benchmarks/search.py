@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.quality import TRAINER, Data, Row, all_scores, build, ranks_of, read, stored
+from benchmarks.quality import TRAINER, Data, Row, all_scores, build, find, ranks_of, read, store
 from benchmarks.variants import shuffled_ties
 from recformer_utils.evaluation import metrics_from_ranks
 from recformer_utils.movielens import load_movielens
-from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import history_scores, next_movie_loss, training_batches
 from recformer_utils.training import TrainerConfig, gradient_step, make_optimizer
 from tools.common import REPOSITORY, machine
@@ -97,15 +96,10 @@ def search(data: Data, rounds: tuple[tuple[int, int], ...], file, seed: int = 0)
     for steps, number in rounds:
         lines = []
         for point in points[:number]:
-            known = [
-                line for line in stored(file)
-                if (point | {"steps": steps, "seed": seed}).items() <= line.items()
-            ]  # fmt: skip
-            line = known[0] if known else trial(point, data, steps, seed)
-            if not known:
-                text = file.read_text() if file.exists() else ""
-                with replacing(file, mode=0o644) as stream:
-                    stream.write(f"{text}{json.dumps(line)}\n".encode())
+            mine = point | {"steps": steps, "seed": seed}
+            if (line := find(file, mine)) is None:
+                line = trial(point, data, steps, seed)
+                store(file, mine, line)
             lines.append(line)
             print(json.dumps({name: line[name] for name in (*SPACE, "steps", "val_ndcg10")}))
         lines.sort(key=lambda line: -line["val_ndcg10"])
@@ -123,7 +117,6 @@ def main() -> None:
     file = RESULTS
     if movielens.name != "ml-1m":
         file = REPOSITORY / "runs/quality" / movielens.name / RESULTS.name
-        file.parent.mkdir(parents=True, exist_ok=True)
     data = read(movielens, "B", "leave-one-out", ties=0)
     print("best:", json.dumps(search(data, ROUNDS, file)))
 
