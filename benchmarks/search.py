@@ -1,7 +1,7 @@
 """Searches size, regularisation and learning rate together: python -m benchmarks.search
 
 Random search with successive halving (Jamieson and Talwalkar, 2016): every round trains what is left
-anew, three times as long, and keeps the best third. The budget is counted in steps of 1,600 targets, so
+anew, three times as long, and keeps the best third. The budget is counted in steps of 1,600 targets on average, so
 that no trial gets more of them for cutting its histories into shorter pieces. Ties are in random order.
 Everything is judged by NDCG@10 on validation. Each trial is one line of data/pretrained/search.jsonl; a
 trial that has its line is not repeated, so a killed search goes on when it is called again.
@@ -21,12 +21,17 @@ from benchmarks.quality import TRAINER, Data, Row, all_scores, build, find, rank
 from benchmarks.variants import shuffled_ties
 from recformer_utils.evaluation import metrics_from_ranks
 from recformer_utils.movielens import load_movielens
-from recformer_utils.sequence_model import history_scores, next_movie_loss, training_batches
+from recformer_utils.sequence_model import (
+    NO_TARGET,
+    history_scores,
+    next_movie_loss,
+    training_batches,
+)
 from recformer_utils.training import TrainerConfig, gradient_step, make_optimizer
 from tools.common import REPOSITORY, machine
 
 RESULTS = REPOSITORY / "data/pretrained/search.jsonl"
-TARGETS = 1600  # of one step
+TARGETS = 1600  # of one step, on average
 ROUNDS = ((600, 27), (1800, 9), (5400, 3))  # steps of each trial, trials; an epoch has 614 steps
 SPACE = {
     "width": (32, 64, 96, 128),  # heads are 32 wide
@@ -58,13 +63,15 @@ def train(point: dict[str, Any], data: Data, steps: int, seed: int) -> tuple[Any
     optimizer, scheduler = make_optimizer(
         model, TrainerConfig(model_dir="unused", tensorboard_dir="unused", **plan), steps
     )
-    done, epoch, seconds = 0, 0, 0.0
+    done, epoch, seconds, cut = 0, 0, 0.0, shuffled_ties(training_batches)
+    known = data.split.train_lengths
+    # As many pieces a step as have TARGETS targets on average: many are shorter than the longest.
+    once = cut(data.sequences, known, point["length"], 64, 0)
+    targets = sum(int((batch.targets != NO_TARGET).sum()) for batch in once)
+    pieces = round(TARGETS * sum(len(batch.lengths) for batch in once) / targets)
     while done < steps:
         epoch += 1
-        batches = shuffled_ties(training_batches)(
-            data.sequences, data.split.train_lengths, point["length"], TARGETS // point["length"],
-            seed=1000 * seed + epoch,
-        )  # fmt: skip
+        batches = cut(data.sequences, known, point["length"], pieces, 1000 * seed + epoch)
         start = time.perf_counter()
         model.train()
         for batch in batches[: steps - done]:

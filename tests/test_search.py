@@ -79,12 +79,14 @@ def test_a_trial_has_its_steps_and_its_schedule(data, monkeypatch):
     assert len(rates) == 40
     assert max(rates) == pytest.approx(POINT["learning_rate"], rel=0.1)
     assert rates[-1] < 0.02 * max(rates), "the schedule is stretched over the steps"
-    assert max(targets) == search.TARGETS
+    assert np.mean(targets) == pytest.approx(search.TARGETS, rel=0.1)
     assert line["steps"] == 40
     assert 0.02 < line["val_ndcg10"] < 0.5
-    other = search.trial(POINT | {"length": 200}, data, 2, seed=0)
-    assert max(targets[-2:]) <= search.TARGETS
-    assert other["val_ndcg10"] < line["val_ndcg10"]
+    targets.clear()
+    search.train(POINT | {"length": 200}, data, 20, seed=0)  # nearly all pieces are shorter
+    assert np.mean(targets) == pytest.approx(search.TARGETS, rel=0.1)
+    fewer = search.trial(POINT, data, 2, seed=0)
+    assert fewer["val_ndcg10"] < line["val_ndcg10"]
 
 
 def test_the_best_third_goes_on_and_nothing_is_tried_twice(tmp_path, monkeypatch):
