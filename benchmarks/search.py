@@ -32,7 +32,7 @@ from tools.common import REPOSITORY, machine
 
 RESULTS = REPOSITORY / "data/pretrained/search.jsonl"
 TARGETS = 1600  # of one step, on average
-ROUNDS = ((600, 27), (1800, 9), (5400, 3))  # steps of each trial, trials; an epoch has 614 steps
+ROUNDS = ((400, 27), (1200, 9), (3600, 3))  # steps of each trial, trials; an epoch has 614 steps
 SPACE = {
     "width": (32, 64, 96, 128),  # heads are 32 wide
     "layers": (1, 2, 3, 4),

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.legend import Legend
+from matplotlib.text import Annotation
 from matplotlib.transforms import ScaledTranslation
 
 from tools.common import REPOSITORY
@@ -163,7 +164,7 @@ def _drawings(figure) -> dict[str, str]:
     svg, fits = laid_out(figure, NARROW)
     room = [panel.get_position().width * panel.get_gridspec().ncols for panel in panels]
     # Where that fails, or texts would lie on each other, a phone scrolls the wide drawing.
-    if fits and min(room) > 0.28 and not overlapping(figure):
+    if fits and min(room) > 0.25 and not overlapping(figure):
         made["narrow"] = svg
     return made
 
@@ -285,6 +286,20 @@ def fit(figure, width: float, smallest: float) -> None:
         rows = panels[0].get_gridspec().nrows
         figure.set_figheight(figure.get_figheight() + rows * (LOW - min(heights)))
         figure.canvas.draw()
+    for panel in figure.axes if width < WIDE / 2 else []:
+        leave_out(panel)
+
+
+def leave_out(panel) -> None:
+    """Of many names beside points those go that would lie on an earlier one."""
+    kept = []
+    for name in (text for text in panel.texts if isinstance(text, Annotation)):
+        if not re.search("[A-Za-z]{3}", name.get_text()):
+            continue  # a number
+        name.set_visible(True)
+        box = name.get_window_extent().padded(2)
+        name.set_visible(not box.count_overlaps(kept))
+        kept += [box] if name.get_visible() else []
 
 
 def fewer_columns(legend, width: float, smallest: float) -> None:
@@ -366,14 +381,17 @@ def thin_ticks(figure) -> None:
                 if several:
                     label.set_visible(place % 4 == 0)
                 else:
-                    label.set(rotation=45, ha="right", rotation_mode="anchor")
+                    side = "left" if panel.xaxis.get_ticks_position() == "top" else "right"
+                    label.set(rotation=45, ha=side, rotation_mode="anchor")
 
 
 def overlapping(figure) -> bool:
     """Whether texts lie on each other; of those that are set aslant, whether the lines touch."""
     aslant = [text for text in texts(figure) if text.get_rotation() % 90]
     for panel in figure.axes:
-        places = [t.get_window_extent().x1 for t in panel.get_xticklabels() if t in aslant]
+        end = "x0" if panel.xaxis.get_ticks_position() == "top" else "x1"
+        labels = (t for t in panel.get_xticklabels() if t in aslant)
+        places = [getattr(t.get_window_extent(), end) for t in labels]
         if any(b - a < 14 * figure.dpi / 100 for a, b in itertools.pairwise(places)):
             return True
     boxes = [t.get_window_extent() for t in texts(figure) if t not in aslant]
