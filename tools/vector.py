@@ -229,10 +229,17 @@ def stack(figure) -> None:
         for place, panel in enumerate(panels):
             panel.set_subplotspec(grid[place // columns, place % columns])
             panel.tick_params(labelleft=place % columns == 0, labelbottom=True)
+            if panel.images and not len(panel.get_yticks()):  # what the rows of all are called
+                first = panels[0]
+                panel.set_yticks(
+                    first.get_yticks(), [t.get_text() for t in first.get_yticklabels()]
+                )
         labels = sum(len(panel.get_yticklabels()) for panel in panels[::columns])
         height = max(height, 2.2) * rows * (0.85 if columns == 1 else 0.65)
     else:
         labels = sum(len(panel.get_yticklabels()) for panel in panels)
+    if not any(panel.axison for panel in panels):  # a map keeps its proportions, nearly
+        height *= 0.8
     figure.set_figheight(max(height * 0.95, 2.8, 0.2 * labels + 0.5 * len(panels)))
 
 
@@ -291,8 +298,8 @@ def fit(figure, width: float, smallest: float) -> None:
 
 
 def leave_out(panel) -> None:
-    """Of many names beside points those go that would lie on an earlier one."""
-    kept = []
+    """Of many names beside points those go that would lie on an earlier one, with their rings."""
+    kept, rings = [], {line.get_label(): line for line in panel.lines}
     for name in (text for text in panel.texts if isinstance(text, Annotation)):
         if not re.search("[A-Za-z]{3}", name.get_text()):
             continue  # a number
@@ -300,6 +307,8 @@ def leave_out(panel) -> None:
         box = name.get_window_extent().padded(2)
         name.set_visible(not box.count_overlaps(kept))
         kept += [box] if name.get_visible() else []
+        if name.get_text() in rings:
+            rings[name.get_text()].set_visible(name.get_visible())
 
 
 def fewer_columns(legend, width: float, smallest: float) -> None:
