@@ -23,7 +23,7 @@ import torch
 from scipy import stats
 
 from benchmarks.measure import peak_mib
-from benchmarks.variants import VARIANTS
+from benchmarks.variants import VARIANTS, shuffled_ties
 from recformer_utils.baselines import distance_counts
 from recformer_utils.evaluation import ScoreFunction, evaluate_ranking, metrics_from_ranks
 from recformer_utils.movielens import MovieLens, load_movielens
@@ -93,7 +93,6 @@ PLACES = {"variant": "places"}
 BOTH = {"features": True, "counts": True}
 BEST = {"width": 128, "heads": 4, "dropout": 0.3, **BOTH}
 LONG = {"num_epochs": 20}
-SLOW = {"starting_learning_rate": 0.0005}
 ROWS = {
     "window": Row(1, "the model of the post: one target per window of five"),
     "positions": Row(2, "a target at every position", variant="untied"),
@@ -104,9 +103,6 @@ ROWS = {
     "bce": Row(4, "binary cross-entropy, one negative", variant="bce"),
     "sampled": Row(4, "softmax over 256 negatives", variant="sampled"),
     "gbce": Row(4, "gBCE, 256 negatives", variant="gbce"),
-    "gbce-slow": Row(
-        4, "gBCE, 256 negatives, a quarter of the learning rate", variant="gbce", trainer=SLOW
-    ),
     "cosine": Row(4, "cosine scores, temperature 0.05", variant="cosine"),
     "width-32": Row(5, "32 wide", width=32, **PLACES),
     "width-128": Row(5, "128 wide", width=128, heads=4, **PLACES),
@@ -149,12 +145,16 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Data:
-    """A column of the table: its catalogue, its sequences, what is learned and what is asked."""
+    """A column of the table: its catalogue, its sequences, what is learned and what is asked.
+
+    ties: None, or the draw of the order inside a second; training then draws it anew each epoch.
+    """
 
     movies: pd.DataFrame
     metadata: MovieLensMetadata
     sequences: Sequences
     split: Split
+    ties: int | None = None
 
 
 def read(
@@ -183,9 +183,9 @@ def read(
         ratings = ratings.sample(frac=1, random_state=ties)
     sequences = order_by_time(ratings, metadata)
     if split == "leave-one-out":
-        return Data(movies, metadata, sequences, leave_one_out(sequences))
+        return Data(movies, metadata, sequences, leave_one_out(sequences), ties)
     cut = int(np.ceil(np.quantile(sequences.timestamps, 0.9)))
-    return Data(movies, metadata, sequences, temporal_split(sequences, cut))
+    return Data(movies, metadata, sequences, temporal_split(sequences, cut), ties)
 
 
 def build(row: Row, data: Data, seed: int) -> SequenceModel:
@@ -215,7 +215,8 @@ def train(row: Row, data: Data, seed: int, folder: Path, device: torch.device) -
     return train_sequence_model(
         model.to(device), data.sequences, data.split, trainer,
         on_epoch=lambda epoch, _: print(f"epoch {epoch}", flush=True),
-        loss=variant.loss, cut=variant.cut, settings={"row": row_hash(row)},
+        loss=variant.loss, settings={"row": row_hash(row)},
+        cut=variant.cut if data.ties is None else shuffled_ties(variant.cut),
     )  # fmt: skip
 
 
@@ -330,7 +331,8 @@ def interval(ranks: torch.Tensor) -> list[float]:
 def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains and measures; the line for results.jsonl."""
     movielens = load_movielens(arguments.data)
-    data = read(movielens, arguments.group, arguments.split, unrated=key == "window")
+    ties = arguments.seed if arguments.ties == "random" else None
+    data = read(movielens, arguments.group, arguments.split, key == "window", ties)
     device = choose_device(arguments.device)
     if key == "window":
         scorer = window_scorer(data, movielens, device)
@@ -351,7 +353,7 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         ranks = tried[weights]
     line = {
         "rung": row.rung, "name": row.name, "key": key, "data": movielens.name,
-        "group": arguments.group, "split": arguments.split, "ties": "file",
+        "group": arguments.group, "split": arguments.split, "ties": arguments.ties,
         "ids_only": not row.features and not row.model,
         "target_time": bool(row.model.get("next_gap", False)), "seed": arguments.seed,
         **measured("val", ranks, alone), "count_weights": weights, **measured("test"),
@@ -410,6 +412,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--group", choices=("A", "B"), default="B")
     parser.add_argument("--split", choices=("leave-one-out", "temporal"), default="leave-one-out")
+    parser.add_argument(
+        "--ties",
+        choices=("file", "random"),
+        default="file",
+        help="order inside a second; the seed draws it",
+    )
     parser.add_argument("--test", action="store_true", help="score the test as well: once a row")
     parser.add_argument("--data", default="ml-1m", help="sample, ml-1m or a folder")
     parser.add_argument("--device", default="auto")
@@ -418,6 +426,8 @@ def main() -> None:
         "--publish", action="store_true", help="put the network into data/pretrained as well"
     )
     arguments = parser.parse_args()
+    if arguments.ties == "random" and (arguments.row == "window" or arguments.publish):
+        parser.error("the stored networks learned with ties in the order of the file")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.list:
@@ -468,6 +478,7 @@ def save_sequence_model(model: SequenceModel, path: Path, about: dict[str, Any])
 def network_folder(row: Row, movielens: MovieLens, arguments: argparse.Namespace) -> Path:
     """Where the networks of a row are kept while they are trained, one folder a seed."""
     name = f"{arguments.group}-{arguments.split}-{row_hash(row)}"
+    name += "-random" * (arguments.ties == "random")
     return REPOSITORY / "runs/quality" / movielens.name / name
 
 
@@ -477,7 +488,7 @@ def run_once(key: str, row: Row, arguments: argparse.Namespace) -> None:
     file = results_file(name)
     mine = {
         "key": key, "data": name, "group": arguments.group, "split": arguments.split,
-        "seed": arguments.seed, "config": dataclasses.asdict(row),
+        "ties": arguments.ties, "seed": arguments.seed, "config": dataclasses.asdict(row),
     }  # fmt: skip
     if found := find(file, mine, scored=arguments.test):
         print("already measured:", json.dumps(found))

@@ -152,7 +152,7 @@ def cosine_loss(model: CosineModel, batch: SequenceBatch) -> torch.Tensor:
 def few_movies_loss(
     model: SequenceModel, batch: SequenceBatch, loss: str, negatives: int
 ) -> torch.Tensor:
-    """`sampled_loss` of the model; one set of negatives serves all positions of a step."""
+    """`sampled_loss` of the model."""
     hidden, targets = learned(model, batch)
     return sampled_loss(hidden, model.movie_vectors(), targets, loss, negatives)
 

@@ -75,21 +75,20 @@ def sampled_loss(
 ) -> torch.Tensor:
     """Losses that look at the target and a few other movies drawn at random, float ().
 
-    ``"bce"``: binary cross-entropy for the target and one other movie a position (Kang and
-    McAuley, SASRec, 2018). ``"sampled"``: a softmax over the target and ``negatives`` movies that
-    all positions share. ``"gbce"``: binary for the same movies, with the target's probability
-    raised to a power against overconfidence (Petrov and Macdonald, gSASRec, 2023). Arguments as in
-    `full_cross_entropy`; the last two rows of weight, start and end, are never drawn.
+    ``"sampled"``: a softmax over the target and ``negatives`` movies that all positions share.
+    ``"bce"``: binary cross-entropy for the target and as many others, drawn anew for each position
+    (one of them: Kang and McAuley, SASRec, 2018). ``"gbce"``: the same with the target's
+    probability raised to a power against overconfidence (Petrov and Macdonald, gSASRec, 2023).
+    Arguments as in `full_cross_entropy`; the last two rows of weight, start and end, are never drawn.
     """
     num_movies = len(weight) - 2
     own = (hidden * weight[targets]).sum(dim=-1).float()  # (positions,)
-    count = len(targets) if loss == "bce" else negatives
-    drawn = torch.randint(num_movies, (count,), device=hidden.device)
-    if loss == "bce":
-        others = (hidden * weight[drawn]).sum(dim=-1)[:, None]  # (positions, 1)
-        drawn = drawn[:, None]
-    else:
+    if loss == "sampled":
+        drawn = torch.randint(num_movies, (negatives,), device=hidden.device)
         others = hidden @ weight[drawn].T  # (positions, negatives)
+    else:
+        drawn = torch.randint(num_movies, (len(targets), negatives), device=hidden.device)
+        others = torch.einsum("pe,pne->pn", hidden, F.embedding(drawn, weight))
     others = others.float().masked_fill(drawn == targets[:, None], float("-inf"))
     if loss == "sampled":
         return -torch.cat([own[:, None], others], dim=1).log_softmax(dim=1)[:, 0].mean()

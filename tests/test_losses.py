@@ -60,9 +60,10 @@ def test_no_target_at_all_is_no_number():
 def test_sampled_losses_are_their_formulas(loss):
     negatives, movies = 20, 60
     torch.manual_seed(3)
-    drawn = torch.randint(movies - 2, (9 if loss == "bce" else negatives,))
+    drawn = torch.randint(movies - 2, (negatives,) if loss == "sampled" else (9, negatives))
+    drawn = drawn.expand(9, negatives)
     hidden, weight, targets = torch.randn(9, 8), torch.randn(movies, 8), torch.arange(9)
-    targets[2], targets[5] = drawn[2], drawn[5]  # drawn by accident: not a negative there
+    targets[2], targets[5] = drawn[2, 2], drawn[5, 5]  # drawn by accident: not a negative there
     torch.manual_seed(3)
     ours = sampled_loss(hidden, weight, targets, loss, negatives).item()
     rate = negatives / (movies - 3)
@@ -70,8 +71,7 @@ def test_sampled_losses_are_their_formulas(loss):
     expected = []
     for row, target in enumerate(targets.tolist()):
         scores = (weight @ hidden[row]).double()
-        others = [drawn[row]] if loss == "bce" else drawn
-        others = scores[[int(other) for other in others if other != target]]
+        others = scores[[int(other) for other in drawn[row] if other != target]]
         if loss == "sampled":
             expected.append(torch.cat([scores[target, None], others]).logsumexp(0) - scores[target])
         else:

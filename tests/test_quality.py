@@ -81,7 +81,13 @@ def test_a_row_is_trained_once_and_scored_on_the_test_once(sample, tmp_path, mon
     monkeypatch.setitem(quality.ROWS, "small", SMALL)
     monkeypatch.setattr(quality, "REPOSITORY", tmp_path)
     arguments = argparse.Namespace(
-        data="sample", group="B", split="leave-one-out", seed=0, device="cpu", test=False
+        data="sample",
+        group="B",
+        split="leave-one-out",
+        ties="file",
+        seed=0,
+        device="cpu",
+        test=False,
     )
     quality.run_once("small", SMALL, arguments)
     (line,) = quality.stored(quality.results_file("sample"))
@@ -125,6 +131,32 @@ def test_a_row_is_trained_once_and_scored_on_the_test_once(sample, tmp_path, mon
     assert by_hand(joined, data, data.split.test) == pytest.approx(scored["test_ndcg10"], abs=1e-5)
 
 
+def test_with_ties_at_random_a_row_learns_and_is_asked_on_its_own_draw(
+    sample, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(quality, "REPOSITORY", tmp_path)
+    row = dataclasses.replace(SMALL, counts=False)
+    common = {"data": "sample", "group": "B", "split": "leave-one-out", "device": "cpu"}
+    for ties, seed in (("file", 0), ("random", 0), ("random", 1)):
+        options = argparse.Namespace(**common, ties=ties, seed=seed, test=True)
+        quality.run_once("small", row, options)
+    lines = quality.stored(quality.results_file("sample"))
+    assert [(line["ties"], line["seed"]) for line in lines] == [
+        ("file", 0), ("random", 0), ("random", 1),
+    ]  # fmt: skip
+    assert len({line["test_ndcg10"] for line in lines}) == 3
+    networks = sorted(path.parent.name for path in tmp_path.glob("runs/quality/sample/*/seed-?"))
+    assert len(networks) == 3
+    folder = next(tmp_path.glob("runs/quality/sample/*-random"))
+    draws = [quality.read(sample, "B", "leave-one-out", ties=draw) for draw in (0, 1)]
+    scorer = quality.sequence_scorer(row, draws[1], folder, range(1, 2), torch.device("cpu"))
+    found = by_hand(scorer.logits(draws[1].split.test), draws[1], draws[1].split.test)
+    assert found == pytest.approx(lines[2]["test_ndcg10"], abs=1e-5)
+    monkeypatch.setattr("sys.argv", ["quality", "--row", "window", "--ties", "random"])
+    with pytest.raises(SystemExit):
+        quality.main()
+
+
 def test_several_seeds_are_averaged_as_probabilities(sample, tmp_path):
     data = quality.read(sample, "B", "leave-one-out")
     device = torch.device("cpu")
@@ -158,7 +190,9 @@ def test_each_stored_line_belongs_to_a_row_as_it_is_now():
         if line["key"] == "rectools":
             config["trainer"] = line["config"]["trainer"]
         assert line["config"] == config
-        mine = {name: line[name] for name in ("key", "data", "group", "split", "seed", "config")}
+        mine = {
+            name: line[name] for name in ("key", "data", "group", "split", "ties", "seed", "config")
+        }
         assert quality.find(quality.RESULTS, mine) == line
 
 

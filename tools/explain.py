@@ -173,11 +173,12 @@ def staircase() -> list[dict]:
     source = next(cell.source for cell in cells(10) if cell.source.startswith("stairs = ["))
     lines = (PRETRAINED / "results.jsonl").read_text(encoding="utf-8").splitlines()
     runs = [json.loads(line) for line in lines]
-    runs = [run for run in runs if (run["group"], run["split"]) == ("B", "leave-one-out")]
+    column = ("B", "leave-one-out", "file")  # the data, how it is split, the order of ties
+    runs = [run for run in runs if (run["group"], run["split"], run["ties"]) == column]
     steps = []
-    for name, key, column in re.findall(r'\("(.+?)", reached\("(.+?)"(?:, "(.+?)")?\)\)', source):
+    for name, key, figure in re.findall(r'\("(.+?)", reached\("(.+?)"(?:, "(.+?)")?\)\)', source):
         found = [run for run in runs if run["key"] == key]
-        values = [run[column or "val_ndcg10_network"] for run in found]
+        values = [run[figure or "val_ndcg10_network"] for run in found]
         # The stored interval over the users is that of the figure with counts.
         whole = values == [run["val_ndcg10"] for run in found]
         interval = np.mean([run["val_ndcg10_interval"] for run in found], axis=0) if whole else None
