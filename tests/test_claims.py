@@ -30,11 +30,10 @@ SOURCES = {  # what no output holds, and where it comes from
     },
     "09": {"26": "RATINGS_PER_USER of benchmarks/tricks.py, which made the stored runs"},
     "10": dict.fromkeys(
-        (".1078", ".1240", ".1341", ".1537", ".1622", ".1821", ".1772", ".1857", ".1858"), BAR
+        (".1078", ".1240", ".1341", ".1622", ".1821", ".1772", ".1857", ".1858"), BAR
     ) | dict.fromkeys((".1945", ".2231"), "two bars of section 7, drawn from results.jsonl")
     | {"20,100": "1 + 2 + ... + 200", "201": "the setting of RecTools in benchmarks/peers"}
-    | {"3,416": "the movies with five ratings or more, counted"}
-    | {".0199": "the row gbce of 2026-11-24, when a step had one set of negatives"},
+    | {"3,416": "the movies with five ratings or more, counted"},
     "11": {"989": "the data sheet of the H100, named in the sentence"},
 }  # fmt: skip
 
