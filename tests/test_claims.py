@@ -32,7 +32,6 @@ SOURCES = {  # what no output holds, and where it comes from
     "10": dict.fromkeys(
         (".1078", ".1240", ".1341", ".1622", ".1821", ".1772", ".1857", ".1858"), BAR
     ) | dict.fromkeys((".1945", ".2231"), "two bars of section 7, drawn from results.jsonl")
-    | {"20,100": "1 + 2 + ... + 200"}
     | {"3,416": "the movies with five ratings or more, counted"},
     "11": {"989": "the data sheet of the H100, named in the sentence"},
 }  # fmt: skip
