@@ -426,7 +426,8 @@ def main() -> None:
         "--publish", action="store_true", help="put the network into data/pretrained as well"
     )
     arguments = parser.parse_args()
-    if arguments.ties == "random" and (arguments.row == "window" or arguments.publish):
+    window = arguments.row == "window" or arguments.rung == ROWS["window"].rung
+    if arguments.ties == "random" and (window or arguments.publish):
         parser.error("the stored networks learned with ties in the order of the file")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -1,10 +1,11 @@
 """Searches size, regularisation and learning rate together: python -m benchmarks.search
 
 Random search with successive halving (Jamieson and Talwalkar, 2016): every round trains what is left
-anew, three times as long, and keeps the best third. The budget is counted in steps of 1,600 targets on average, so
-that no trial gets more of them for cutting its histories into shorter pieces. Ties are in random order.
-Everything is judged by NDCG@10 on validation. Each trial is one line of data/pretrained/search.jsonl; a
-trial that has its line is not repeated, so a killed search goes on when it is called again.
+anew, three times as long, and keeps the best third. The budget is counted in steps of 1,600 targets
+on average, so that no trial gets more of them for cutting its histories into shorter pieces. Ties
+are in random order. Everything is judged by NDCG@10 on validation. Each trial is one line of
+data/pretrained/search.jsonl; a trial that has its line is not repeated, so a killed search goes on
+when it is called again.
 """
 
 import argparse

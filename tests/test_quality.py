@@ -152,9 +152,10 @@ def test_with_ties_at_random_a_row_learns_and_is_asked_on_its_own_draw(
     scorer = quality.sequence_scorer(row, draws[1], folder, range(1, 2), torch.device("cpu"))
     found = by_hand(scorer.logits(draws[1].split.test), draws[1], draws[1].split.test)
     assert found == pytest.approx(lines[2]["test_ndcg10"], abs=1e-5)
-    monkeypatch.setattr("sys.argv", ["quality", "--row", "window", "--ties", "random"])
-    with pytest.raises(SystemExit):
-        quality.main()
+    for refused in (["--row", "window"], ["--rung", "1"], ["--row", "gaps", "--publish"]):
+        monkeypatch.setattr("sys.argv", ["quality", *refused, "--ties", "random"])
+        with pytest.raises(SystemExit):
+            quality.main()
 
 
 def test_several_seeds_are_averaged_as_probabilities(sample, tmp_path):
