@@ -1,4 +1,4 @@
-"""Trains and measures rows of notebook 10's ladder: python -m benchmarks.quality --row gaps
+"""Trains and measures rows of notebooks 10 and 14: python -m benchmarks.quality --row gaps
 
 Rows: `--list`. Groups: A is the 5-core catalogue, B all rated movies; splits: leave-one-out, or
 temporal (the clock, q = 0.9). Each run appends one line to data/pretrained/results.jsonl. A killed
@@ -77,7 +77,7 @@ class Row:
     variant: str = ""  # of benchmarks.variants; "" is the model of recformer_utils
     model: dict[str, Any] = field(default_factory=dict)  # of SequenceModelConfig
     trainer: dict[str, Any] = field(default_factory=dict)  # of TrainerConfig
-    features: bool = False  # genres, year and place of each movie are known
+    features: bool | str = False  # genres, year and places of each movie are known
     counts: bool = False  # counts of followers are added to the logits, weighted on validation
     seeds: int = 1  # networks whose probabilities are averaged
 
@@ -93,6 +93,15 @@ PLACES = {"variant": "places"}
 BOTH = {"features": True, "counts": True}
 BEST = {"width": 128, "heads": 4, "dropout": 0.3, **BOTH}
 LONG = {"num_epochs": 20}
+# What the search found, for rows that take four epochs; nothing that smells of the file's order.
+PEAK = {"starting_learning_rate": 0.004, "schedule": "one-cycle"}
+SHORT = {"length": 100, "dropout": 0.0, "trainer": {**PEAK, "num_epochs": 4}}
+KNOWN = {"features": "no catalogue"}  # genres, year, and the place in the alphabet only
+WIDE = {
+    "width": 128, "heads": 4, "length": 100, "dropout": 0.1, "counts": True,
+    "trainer": {**PEAK, "num_epochs": 6},
+}  # fmt: skip
+TIMES = {"pair_gaps": True}
 ROWS = {
     "window": Row(1, "the model of the post: one target per window of five"),
     "positions": Row(2, "a target at every position", variant="untied"),
@@ -140,6 +149,40 @@ ROWS = {
         model={**TARGET_TIME, "pair_gaps": True}, trainer=LONG, **BEST,
     ),
     "ensemble": Row(9, "three of the best together", model=GAPS, trainer=LONG, seeds=3, **BEST),
+    "short-untied": Row(10, "a target at every position", variant="untied", **SHORT),
+    "short-tied": Row(10, "output tied to the embeddings", **PLACES, **SHORT),
+    "short-rotary": Row(10, "rotary positions", **SHORT),
+    "short-features": Row(10, "and genres, year, alphabet", **KNOWN, **SHORT),
+    "short-catalogue": Row(10, "and the place in the catalogue", features=True, **SHORT),
+    "short-gaps": Row(10, "features and gaps", model=GAPS, counts=True, **KNOWN, **SHORT),
+    "short-dropout": Row(
+        10, "the same, dropout 0.2", model=GAPS, counts=True, **KNOWN, **{**SHORT, "dropout": 0.2}
+    ),
+    "short-target-time": Row(
+        10, "and the time of the target", model=TARGET_TIME, counts=True, **KNOWN, **SHORT
+    ),
+    "wide": Row(11, "128 wide, dropout 0.1, six epochs", model=GAPS, **KNOWN, **WIDE),
+    "wide-ids": Row(11, "ids only, in the shape of wide", **WIDE),
+    "wide-target-time": Row(
+        11, "wide, the time of the target known", model=TARGET_TIME, **KNOWN, **WIDE
+    ),
+    "rotary-times": Row(12, "rotary positions and a bias of time", model=TIMES, **SHORT),
+    "hstu-plain": Row(12, "HSTU, an embedding for each place", variant="hstu-places", **SHORT),
+    "hstu-places": Row(12, "HSTU, a bias of place", variant="hstu", **SHORT),
+    "hstu-times": Row(12, "HSTU, biases of place and time", variant="hstu", model=TIMES, **SHORT),
+    "hstu-softmax": Row(
+        12, "the same with softmax", variant="hstu-softmax", model=TIMES, **SHORT
+    ),
+    "hstu-no-gate": Row(
+        12, "the same without the gate", variant="hstu-no-gate", model=TIMES, **SHORT
+    ),
+    "hstu-target-time": Row(
+        12, "HSTU, the bias of time counts to the target", variant="hstu",
+        model={"pair_gaps": True, "next_gap": True}, **SHORT,
+    ),
+    "hstu-blocks-4": Row(
+        12, "HSTU, both biases, four blocks", layers=4, variant="hstu", model=TIMES, **SHORT
+    ),
 }  # fmt: skip
 
 
@@ -197,6 +240,8 @@ def build(row: Row, data: Data, seed: int) -> SequenceModel:
     )  # fmt: skip
     torch.manual_seed(seed)
     features = movie_features(data.movies, data.metadata) if row.features else torch.zeros(0, 0)
+    if row.features == "no catalogue":
+        features = features[:, :-20]
     config = SequenceModelConfig(transformer=shape, item_features=features.shape[1], **row.model)
     model = VARIANTS[row.variant].model(config)
     if row.features:

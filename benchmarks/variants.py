@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.hstu import HSTUModel, HSTUNoGate, HSTUPlaces, HSTUSoftmax
 from recformer_utils.losses import full_cross_entropy, sampled_loss
 from recformer_utils.sequence_model import (
     NO_TARGET,
@@ -238,4 +239,8 @@ VARIANTS = {
     "gbce": Variant(loss=partial(few_movies_loss, loss="gbce", negatives=256)),
     "smoothing": Variant(loss=smoothed_loss),
     "overlap": Variant(cut=overlapping_batches),
+    "hstu": Variant(model=HSTUModel),
+    "hstu-places": Variant(model=HSTUPlaces),
+    "hstu-softmax": Variant(model=HSTUSoftmax),
+    "hstu-no-gate": Variant(model=HSTUNoGate),
 }
