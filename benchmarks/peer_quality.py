@@ -1,7 +1,8 @@
 """An implementation that is not ours under our protocol: python -m benchmarks.peer_quality
 
-RecTools' SASRec, in the environment that `make bench` makes for it, learns from the same movies as
-the rows of quality.py and answers the same questions, the test once; its line joins theirs.
+RecTools' SASRec or BERT4Rec, in the environment that `make bench` makes, learns from the same movies
+as the rows of quality.py and answers the same questions, the test once; its line joins theirs. With
+ties at random the order is drawn once: RecTools sees the same one in each epoch.
 """
 
 import argparse
@@ -14,17 +15,24 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.bench import PEERS
 from benchmarks.quality import TRAINER, Row, find, read, results_file, store
 from recformer_utils.movielens import load_movielens
+from recformer_utils.runs.precision import multiplies_bfloat16
 from tools.common import REPOSITORY, machine
 
-ROW = Row(0, "RecTools' SASRec, softmax")
+ROWS = {
+    "rectools": ("sasrec", Row(0, "RecTools' SASRec, softmax")),
+    "rectools-bert4rec": ("bert4rec", Row(0, "RecTools' BERT4Rec, softmax")),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--row", choices=ROWS, default="rectools")
+    parser.add_argument("--ties", choices=("file", "random"), default="file")
     parser.add_argument("--data", default="ml-1m", help="sample, ml-1m or a folder")
     parser.add_argument("--group", choices=("A", "B"), default="B")
     parser.add_argument("--epochs", type=int, default=TRAINER["num_epochs"])
@@ -34,17 +42,19 @@ def main() -> None:
     parser.add_argument("--python", type=Path, default=PEERS / "rectools/bin/python")
     arguments = parser.parse_args()
     movielens = load_movielens(arguments.data)
-    results = results_file(movielens.name)
+    results, (model, row) = results_file(movielens.name), ROWS[arguments.row]
+    mixed = multiplies_bfloat16(torch.device("cpu"))
     mine = {
-        "key": "rectools", "data": movielens.name, "group": arguments.group,
-        "split": "leave-one-out", "seed": arguments.seed,
-        "config": dataclasses.asdict(ROW)
+        "key": arguments.row, "data": movielens.name, "group": arguments.group,
+        "split": "leave-one-out", "ties": arguments.ties, "seed": arguments.seed,
+        "config": dataclasses.asdict(row)
         | {"trainer": {"num_epochs": arguments.epochs, "batch_size": arguments.batch}},
     }  # fmt: skip
     if found := find(results, mine):
         print("already measured:", json.dumps(found))
         return
-    data = read(movielens, arguments.group, "leave-one-out")
+    ties = arguments.seed if arguments.ties == "random" else None
+    data = read(movielens, arguments.group, "leave-one-out", ties=ties)
     questions = {
         f"{name}_{key}": value
         for name, part in (("validation", data.split.validation), ("test", data.split.test))
@@ -57,7 +67,7 @@ def main() -> None:
             train_lengths=data.split.train_lengths, **questions,
         )  # fmt: skip
         script = REPOSITORY / "benchmarks/peers/rectools_quality.py"
-        command = [arguments.python, script, file]
+        command = [arguments.python, script, file, model, "bf16-mixed" if mixed else "32-true"]
         command += [arguments.epochs, arguments.batch, arguments.seed]
         done = subprocess.run(
             [str(part) for part in command], stdout=subprocess.PIPE, text=True, check=True,
@@ -69,7 +79,7 @@ def main() -> None:
         for name in ("hr10", "ndcg10")
     )
     line = {
-        "rung": ROW.rung, "name": ROW.name, **mine, "ties": "file", "ids_only": True,
+        "rung": row.rung, "name": row.name, **mine, "ids_only": True,
         "target_time": False,
         "val_hr10": hits["validation"], "val_ndcg10": gains["validation"],
         "val_ndcg10_interval": None, "val_ndcg10_network": gains["validation"],

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import quality, variants
-from benchmarks.peer_quality import ROW
+from benchmarks import peer_quality, quality, variants
 from recformer_utils.movielens import load_movielens
 from recformer_utils.sequence_model import SequenceModelConfig
 from recformer_utils.transformer import TransformerConfig
@@ -186,9 +185,10 @@ def test_each_stored_line_belongs_to_a_row_as_it_is_now():
     lines = quality.stored()
     assert len(lines) >= 36
     for line in lines:
-        row = ROW if line["key"] == "rectools" else quality.ROWS[line["key"]]
+        peer = line["key"] in peer_quality.ROWS
+        row = peer_quality.ROWS[line["key"]][1] if peer else quality.ROWS[line["key"]]
         config = json.loads(json.dumps(dataclasses.asdict(row)))
-        if line["key"] == "rectools":
+        if peer:
             config["trainer"] = line["config"]["trainer"]
         assert line["config"] == config
         mine = {

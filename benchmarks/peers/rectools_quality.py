@@ -1,6 +1,7 @@
-"""RecTools' SASRec as a cross-check, in its own environment: how good it gets under our protocol.
+"""RecTools' models as a cross-check, in their own environment: how good they get by our protocol.
 
-python rectools_quality.py QUESTIONS.npz EPOCHS BATCH SEED; what peer_quality.py calls. Trains on the
+python rectools_quality.py QUESTIONS.npz MODEL PRECISION EPOCHS BATCH SEED; peer_quality.py calls it,
+with sasrec or bert4rec and a precision of PyTorch Lightning. Trains on the
 first movies of every user (of them the last 201, as RecTools does), recommends ten unseen ones after
 longer histories, prints one JSON line.
 """
@@ -17,9 +18,10 @@ import pandas as pd
 import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
 from rectools.dataset import Dataset
-from rectools.models import SASRecModel
+from rectools.models import BERT4RecModel, SASRecModel
 
-file, (epochs, batch, seed) = sys.argv[1], map(int, sys.argv[2:])
+file, name, precision = sys.argv[1:4]
+epochs, batch, seed = map(int, sys.argv[4:])
 warnings.simplefilter("ignore")  # of another project's packages about each other
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 seed_everything(seed)
@@ -34,7 +36,7 @@ class Progress(Callback):
 
 def trainer() -> Trainer:
     return Trainer(
-        max_epochs=epochs, precision="bf16-mixed", accelerator="cpu", logger=False,
+        max_epochs=epochs, precision=precision, accelerator="cpu", logger=False,
         enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
         callbacks=[Progress()],
     )  # fmt: skip
@@ -61,7 +63,7 @@ def interactions(ends: np.ndarray) -> Dataset:
     )
 
 
-model = SASRecModel(
+model = {"sasrec": SASRecModel, "bert4rec": BERT4RecModel}[name](
     n_blocks=2, n_heads=2, n_factors=64, session_max_len=200, batch_size=batch, dropout_rate=0.2,
     loss="softmax", lr=0.001, get_trainer_func=trainer,
 )  # fmt: skip
