@@ -169,26 +169,30 @@ def ranks(pretrained: Pretrained, data: MovieLens) -> dict:
 
 
 def staircase() -> list[dict]:
-    """The steps of notebook 10: its names and figures, each with what is stored beside it."""
-    source = next(cell.source for cell in cells(10) if cell.source.startswith("stairs = ["))
+    """The steps of notebook 10, ties in random order: its names and figures, what is beside them."""
+    source = next(cell.source for cell in cells(10) if cell.source.startswith("stairs = {"))
+    stairs, joined = (ast.literal_eval(node.value) for node in ast.parse(source).body[:2])
     lines = (PRETRAINED / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    column = ("B", "leave-one-out", "random")  # the data, how it is split, the order of ties
     runs = [json.loads(line) for line in lines]
-    column = ("B", "leave-one-out", "file")  # the data, how it is split, the order of ties
     runs = [run for run in runs if (run["group"], run["split"], run["ties"]) == column]
-    steps = []
-    for name, key, figure in re.findall(r'\("(.+?)", reached\("(.+?)"(?:, "(.+?)")?\)\)', source):
-        found = [run for run in runs if run["key"] == key]
-        values = [run[figure or "val_ndcg10_network"] for run in found]
-        # The stored interval over the users is that of the figure with counts.
-        whole = values == [run["val_ndcg10"] for run in found]
-        interval = np.mean([run["val_ndcg10_interval"] for run in found], axis=0) if whole else None
-        steps.append({
-            "name": name,
-            "value": round(sum(values) / len(values), 5),
-            "seeds": values,
-            "interval": None if interval is None else interval.round(5).tolist(),
-        })  # fmt: skip
-    return steps
+    steps = [(words, key, "val_ndcg10_network") for words, key in stairs.items()]
+    steps += [(words, key, "val_ndcg10") for words, key in joined.items()]
+    return [
+        step(words, figure, [r for r in runs if r["key"] == key]) for words, key, figure in steps
+    ]
+
+
+def step(name: str, figure: str, runs: list[dict]) -> dict:
+    """One step of the staircase."""
+    values = [run[figure] for run in runs]
+    # The stored interval over the users is that of the figure with counts.
+    whole = values == [run["val_ndcg10"] for run in runs]
+    interval = np.mean([run["val_ndcg10_interval"] for run in runs], axis=0) if whole else None
+    return {
+        "name": name, "value": round(sum(values) / len(values), 5), "seeds": values,
+        "interval": None if interval is None else interval.round(5).tolist(),
+    }  # fmt: skip
 
 
 def loop() -> list[str]:
