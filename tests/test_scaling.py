@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import made_up, measure, scaling
+from benchmarks import made_up, measure, rowwise, scaling
 from tools.common import REPOSITORY
 
 
@@ -80,6 +80,35 @@ def test_a_point_is_measured_in_a_process_of_its_own(curve, point):
         else:
             assert 0 < row["fastest"] <= row["seconds"] <= row["slowest"]
             assert row["mib"] > 0
+
+
+def test_processes_are_timed_from_what_they_say(monkeypatch):
+    monkeypatch.setattr(scaling, "PARALLEL_USERS", 200)
+    (row,) = scaling.measure_processes({"processes": 2}, repetitions=1)
+    assert row["processor_seconds"] > 0
+    assert 0 < row["fastest"] == row["seconds"] == row["slowest"]
+    assert 200 * 15 < row["interactions"] < 200 * 25
+
+
+def test_the_row_wise_optimizer_was_compared_at_rates_that_others_chose():
+    stored = json.loads((REPOSITORY / "benchmarks/rowwise.json").read_text(encoding="utf-8"))
+    for optimizer, rates in rowwise.RATES.items():
+        runs = [row for row in stored["runs"] if row["optimizer"] == optimizer]
+        tried = [row for row in runs if row["seed"] == rowwise.CHOOSING]
+        assert {row["rate"] for row in tried} == set(rates)
+        best = min(tried, key=lambda row: row["loss_0"])["rate"]
+        assert min(rates) < best < max(rates)  # not at an end of what was tried
+        compared = [row for row in runs if row["seed"] != rowwise.CHOOSING]
+        assert {row["seed"] for row in compared} == set(rowwise.SEEDS)
+        assert {row["rate"] for row in compared} == {best}
+
+
+def test_a_trial_of_the_row_wise_optimizer_learns():
+    trial = rowwise.Trial("sample")
+    for optimizer in rowwise.RATES:
+        none, some = (trial.train(optimizer, 0.03, seed=0, steps=steps) for steps in (0, 15))
+        assert some["loss_0"] < none["loss_0"] - 0.1
+        assert some["loss_1"] < none["loss_1"] - 0.1
 
 
 def test_the_stored_run_has_every_point():

@@ -5,14 +5,16 @@ Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Paralle
 
 import dataclasses
 import os
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recformer_utils.sequence_model import NO_TARGET, SequenceBatch, next_movie_loss
-from recformer_utils.training import Task, TrainerConfig, gradient_step
+from recformer_utils.training import Task, TrainerConfig, epoch_seed, gradient_step
 
 
 def join(backend: str = "gloo") -> tuple[int, int, torch.device]:
@@ -49,15 +51,34 @@ class Loss(nn.Module):
         return next_movie_loss(self.model, batch)
 
 
-def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
-    """The same task for one of several processes, between `join` and `fit`.
+class Share(NamedTuple):
+    """What a process takes of one step."""
 
-    ``trainer.batch_size`` stays that of all processes together, and so do losses and metrics.
+    batch: SequenceBatch
+    weight: float  # own positions with a target * processes / those of all
+
+
+def in_step(own: list[SequenceBatch], steps: int, seed: int) -> list[SequenceBatch | None]:
+    """A process' own batches in an order in which all processes meet similar lengths at a time.
+
+    Where it has fewer than `steps`, the number of the process with most, None fills up.
+    """
+    ranked = sorted(own, key=lambda batch: batch.movie_tokens.shape[1])  # by length
+    ranked = [None] * (steps - len(own)) + ranked
+    return [ranked[i] for i in np.random.default_rng(seed).permutation(steps)]
+
+
+def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
+    """The task of one of several processes, each with users of its own, between `join` and `fit`.
+
+    Losses and metrics are those over the users of all processes. A checkpoint fits the same number
+    of processes with the same users each.
 
     Args:
-        task: of `sequence_task`, with this process' share of the validation.
+        task: of `sequence_task`, for the users of this process; its batches are this process' part
+            of each step.
         trainer: as given to `fit`; ValueError if it asks for torch.compile.
-        num_questions: how many users are in this process' share of the validation.
+        num_questions: how many of this process' users are in the validation.
     """
     if trainer.compile:
         raise ValueError("several processes do not compile: set trainer_config.compile to false")
@@ -66,15 +87,21 @@ def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
     devices = [device] if device.type == "cuda" else None
     parallel = DistributedDataParallel(Loss(task.model), device_ids=devices)
 
-    def batches(epoch: int):
-        whole = task.batches(epoch)
+    def batches(epoch: int) -> list[Share]:
+        own = task.batches(epoch)
+        steps = torch.tensor(len(own))
+        dist.all_reduce(steps, dist.ReduceOp.MAX)
+        order = in_step(own, steps.item(), epoch_seed(trainer, epoch))
+        learned = [0 if batch is None else (batch.targets != NO_TARGET).sum() for batch in order]
+        counts = torch.tensor(learned)
+        dist.all_reduce(total := counts.clone())
+        weights = (processes * counts / total).tolist()
         torch.manual_seed(torch.initial_seed() + rank)  # other dropout in each process
-        return whole
+        return [Share(b or own[0], weight) for b, weight in zip(order, weights, strict=True)]
 
-    def step(_: nn.Module, batch: SequenceBatch, optimizer, mixed: bool) -> torch.Tensor:
-        mine, weight = share_of(batch, rank, processes)
+    def step(_: nn.Module, share: Share, optimizer, mixed: bool) -> torch.Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-            loss = weight * parallel(mine.to(device))
+            loss = share.weight * parallel(share.batch.to(device))
         loss = gradient_step(loss, parallel, optimizer, trainer.max_gradient_norm)
         dist.all_reduce(loss)
         return loss / processes
@@ -87,7 +114,12 @@ def share_task(task: Task, trainer: TrainerConfig, num_questions: int) -> Task:
         dist.all_reduce(sums)
         return dict(zip(names, (sums[:-1] / sums[-1]).tolist(), strict=True))
 
-    return dataclasses.replace(task, batches=batches, step=step, validate=validate)
+    data = [None] * processes
+    dist.all_gather_object(data, task.shape["data"])
+    return dataclasses.replace(
+        task, batches=batches, steps_per_epoch=len(batches(1)), step=step, validate=validate,
+        shape=task.shape | {"data": " ".join(data)},
+    )  # fmt: skip
 
 
 def share_of(batch: SequenceBatch, rank: int, processes: int) -> tuple[SequenceBatch, float]:

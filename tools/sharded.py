@@ -43,3 +43,23 @@ def sharded_backward(model: SequenceModel, batch: SequenceBatch, mesh: DeviceMes
         loss = F.cross_entropy(scores, targets)
         loss.backward()
     return loss.detach().full_tensor()
+
+
+class RowwiseAdagrad(torch.optim.Optimizer):
+    """Adagrad with one number a row: the sum of the mean squares of the row's gradients.
+
+    Rows that are cut over processes keep their numbers where they are. Sources: Duchi et al.,
+    Adaptive Subgradient Methods, 2011; by rows: Mudigere et al., ZionEX, 2022.
+    """
+
+    def __init__(self, tables: list[torch.Tensor], lr: float):
+        super().__init__(tables, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for table in group["params"]:  # (rows, width)
+                squares = table.grad.square().mean(dim=1, keepdim=True)  # (rows, 1)
+                total = self.state[table].setdefault("total", torch.zeros_like(squares))
+                total += squares
+                table -= group["lr"] * table.grad / (total.sqrt() + 1e-10)

@@ -1,5 +1,6 @@
-"""Trains the sequence model in several processes, one model and one loss curve.
+"""Trains the sequence model in several processes that read their own users: one model, one curve.
 
+    python -m tools.log_files --data auto --to build/log --files 8        (the log as Parquet files)
     python -m tools.train_distributed                                          (one process)
     torchrun --standalone --nproc-per-node 2 --max-restarts 3 -m tools.train_distributed
     torchrun --standalone --nproc-per-node 8 -m tools.train_distributed --backend nccl   (8 GPUs)
@@ -14,21 +15,22 @@ torchrun ends the others and starts them all again, and they go on after the las
 """
 
 import argparse
-import dataclasses
 import os
 import sys
+import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 import torch.distributed as dist
 
-from recformer_utils.movielens import load_movielens
 from recformer_utils.runs.files import replacing
 from recformer_utils.sequence_model import SequenceModel, SequenceModelConfig, sequence_task
 from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.training import TrainerConfig, fit
 from recformer_utils.transformer import TransformerConfig
+from tools.log_files import read_log
 from tools.processes import join, share_task
 
 
@@ -56,7 +58,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", default="auto", help="auto, sample, ml-1m or a folder")
+    parser.add_argument("--data", type=Path, default=Path("build/log"), help="of tools.log_files")
     parser.add_argument("--model-dir", type=Path, default=Path("runs/distributed"))
     parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
     parser.add_argument("--epochs", type=int, default=5)
@@ -76,12 +78,12 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True, write_through=False)
     rank, processes, device = join(arguments.backend)
     print(f"process {rank} of {processes}: pid {os.getpid()}")
-    data = load_movielens(arguments.data)
-    metadata = MovieLensMetadata.from_frames(data.users, data.movies)
-    sequences = order_by_time(data.ratings, metadata)
+    ratings, movies = read_log(arguments.data, rank, processes)
+    print(f"process {rank} reads {len(ratings):,} ratings")
+    users = pd.DataFrame({"user_id": ratings["user_id"].unique()})  # this process' own
+    metadata = MovieLensMetadata.from_frames(users, movies)
+    sequences = order_by_time(ratings, metadata)
     split = leave_one_out(sequences)
-    mine = split.validation.take(slice(rank, None, processes))
-    split = dataclasses.replace(split, validation=mine)
     torch.manual_seed(arguments.seed)
     shape = TransformerConfig(
         vocab_size=metadata.vocab_size, context_window_size=arguments.length,
@@ -92,15 +94,18 @@ def main() -> None:
     model = SequenceModel(SequenceModelConfig(transformer=shape)).to(device)
     folder = rank_folder(arguments.model_dir)
     trainer = TrainerConfig(
-        data_dir=str(data.folder), model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"),
-        batch_size=arguments.batch_size, starting_learning_rate=arguments.learning_rate,
+        model_dir=str(folder), tensorboard_dir=str(folder / "tensorboard"),
+        batch_size=arguments.batch_size // processes, starting_learning_rate=arguments.learning_rate,
         num_epochs=arguments.epochs, seed=arguments.seed, progress=False,
     )  # fmt: skip
     task = sequence_task(model, sequences, split, trainer)
+    before = time.perf_counter(), time.process_time()
     result = fit(
-        share_task(task, trainer, len(mine.users)), trainer, device,
+        share_task(task, trainer, len(split.validation.users)), trainer, device,
         on_epoch=lambda epoch, _: print(f"epoch {epoch}") if rank == 0 else None,
     )  # fmt: skip
+    passed, worked = time.perf_counter() - before[0], time.process_time() - before[1]
+    print(f"took {passed:.2f} s, of which process {rank} worked {worked:.2f} s")
     if rank == 0:
         columns = ["epoch", "train_loss", "validation_loss", "NDCG@10", "seconds"]
         for line in result.history[columns].round(4).to_string(index=False).splitlines():

@@ -4,6 +4,7 @@
     torchrun --standalone --nproc-per-node 2 -m tools.train_sharded            (table cut by rows)
     torchrun --standalone --nproc-per-node 2 -m tools.train_sharded --cut all  (FSDP2: all weights)
 
+--table-optimizer rowwise: one number a row instead of Adam's two a weight, for the table alone.
 "rows": each process sees the whole batch and keeps some rows of the table. "all": each process takes
 a share of the batch, keeps a part of every weight, and gathers the whole weights for its step.
 """
@@ -23,7 +24,7 @@ from recformer_utils.sequences import leave_one_out, order_by_time
 from recformer_utils.tokens import MovieLensMetadata
 from recformer_utils.transformer import TransformerConfig
 from tools.processes import Loss, join, share_of
-from tools.sharded import shard_table, sharded_backward
+from tools.sharded import RowwiseAdagrad, shard_table, sharded_backward
 
 
 def parse() -> argparse.Namespace:
@@ -32,12 +33,26 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", default="sample", help="auto, sample, ml-1m or a folder")
     parser.add_argument("--cut", choices=("rows", "all"), default="rows")
+    parser.add_argument("--table-optimizer", choices=("adam", "rowwise"), default="adam")
+    parser.add_argument("--table-rate", type=float, default=0.03, help="of rowwise")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--length", type=int, default=50)
     return parser.parse_args()
+
+
+def optimizers_of(model: torch.nn.Module, arguments: argparse.Namespace) -> list:
+    """AdamW for everything, or for everything but the table."""
+    table, others = model.movie_embedding.weight, list(model.parameters())
+    optimizers = []
+    if arguments.table_optimizer == "rowwise":
+        others = [parameter for parameter in others if parameter is not table]
+        optimizers.append(RowwiseAdagrad([table], lr=arguments.table_rate))
+    adam = torch.optim.AdamW(others, lr=0.003, weight_decay=0.0, foreach=False)
+    return [adam, *optimizers]
 
 
 def main() -> None:
@@ -49,7 +64,7 @@ def main() -> None:
     metadata = MovieLensMetadata.from_frames(data.users, data.movies)
     sequences = order_by_time(data.ratings, metadata)
     lengths = leave_one_out(sequences).train_lengths
-    torch.manual_seed(0)
+    torch.manual_seed(arguments.seed)
     shape = TransformerConfig(
         vocab_size=metadata.vocab_size, context_window_size=arguments.length,
         embedding_dimension=arguments.width, num_layers=1, num_heads=2,
@@ -62,13 +77,13 @@ def main() -> None:
         shard_table(model, mesh)
     elif processes > 1:
         fully_shard(loss_of, mesh=mesh)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.0, foreach=False)
+    optimizers = optimizers_of(model, arguments)
     batches = itertools.chain.from_iterable(
         training_batches(sequences, lengths, arguments.length, arguments.batch_size, seed=epoch)
         for epoch in itertools.count()
     )
     for step, batch in enumerate(itertools.islice(batches, arguments.steps), start=1):
-        optimizer.zero_grad()
+        model.zero_grad()
         if processes > 1 and arguments.cut == "rows":
             loss = sharded_backward(model, batch.to(device), mesh)
         else:
@@ -77,7 +92,8 @@ def main() -> None:
             loss.backward()
             dist.all_reduce(loss := loss.detach())
             loss /= processes
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         if rank == 0:
             print(f"step {step}: loss {loss.item():.6f}")
     table = model.movie_embedding.weight
