@@ -1,4 +1,7 @@
-"""The page is the program: what the ten files define stands in one notebook, word for word."""
+"""The page is the program: what the ten files define stands in one notebook, word for word.
+
+So does what `benchmarks/hstu.py` defines, which notebook 14 builds and trains.
+"""
 
 import ast
 import statistics
@@ -18,6 +21,7 @@ FILES = (
     "evaluation", "baselines", "training", "sequence_model",
 )  # fmt: skip
 BEHIND = ("formats", "runs", "posters")
+BESIDE = ("benchmarks/hstu",)  # what a page builds and the series does not go on with
 
 # Public names that no notebook prints, and why.
 NOT_PRINTED: dict[str, str] = {
@@ -64,10 +68,10 @@ def definitions(source: str) -> Iterator[Definition]:
 def module() -> dict[str, tuple[str, str]]:
     """Public name -> the file it stands in, and its statements."""
     found = {}
-    for file in FILES:
-        source = (REPOSITORY / f"recformer_utils/{file}.py").read_text(encoding="utf-8")
+    for file in (*(f"recformer_utils/{name}" for name in FILES), *BESIDE):
+        source = (REPOSITORY / f"{file}.py").read_text(encoding="utf-8")
         for node in definitions(source):
-            assert node.name not in found, f"{node.name} stands in two of the ten files"
+            assert node.name not in found, f"{node.name} stands in two files"
             found[node.name] = (file, bare(node))
     return found
 
