@@ -129,5 +129,5 @@ def test_the_count_of_parameters_is_that_of_the_parts():
     assert size["hstu-times"] - size["hstu-places"] == 2 * hstu.GAP_BUCKETS
     assert size["hstu-times"] - size["hstu-no-gate"] == 2 * 64 * 65
     assert size["hstu-times"] == size["hstu-target-time"]
-    block = 2 * 2 * 64 + 4 * 64 * 65 + 64 * 65 + 200 + hstu.GAP_BUCKETS
+    block = 2 * 2 * 64 + 4 * 64 * 65 + 64 * 65 + 100 + hstu.GAP_BUCKETS
     assert size["hstu-blocks-4"] - size["hstu-times"] == 2 * block
