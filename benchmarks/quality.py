@@ -241,7 +241,7 @@ def build(row: Row, data: Data, seed: int) -> SequenceModel:
     torch.manual_seed(seed)
     features = movie_features(data.movies, data.metadata) if row.features else torch.zeros(0, 0)
     if row.features == "no catalogue":
-        features = features[:, :-20]
+        features = features[:, :-20]  # the last columns are the waves of that place
     config = SequenceModelConfig(transformer=shape, item_features=features.shape[1], **row.model)
     model = VARIANTS[row.variant].model(config)
     if row.features:
