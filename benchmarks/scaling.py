@@ -12,8 +12,8 @@ all of it. Two of the four jobs for users are extrapolated in every point: a tra
 its batches, the ranking from about 5,000 users. Their time is proportional to the users by
 construction. A search is timed with one query in each call, the exact one and the indices alike, and
 with a batch of queries in each call (exact, and the smallest setting with a recall of ENOUGH). What
-several processes take is the time that passes, so other programs do change it: the fastest of the
-repetitions counts, beside the processor time of the process that worked most.
+several processes take is the time that passes, so other programs do change it: the fastest, the
+median and the slowest run are stored, beside the processor time of the process that worked most.
 """
 
 import argparse
