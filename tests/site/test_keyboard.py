@@ -15,7 +15,9 @@ CONTROLS = """() => {
         one.checkVisibility({ visibilityProperty: true, contentVisibilityAuto: true }));
     return controls.map((one) => one.outerHTML.slice(0, 100));
 }"""
-FOCUSED = """() => {
+FOCUSED = """async () => {
+    // What watches the scrolling has seen it when two frames are over.
+    for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
     for (const moving of document.getAnimations()) moving.finish(); // as the link to the main part
     const one = document.activeElement;
     if (one === document.body) return null;
