@@ -55,7 +55,7 @@ $(READY): requirements.lock requirements-torch.lock requirements-cpu.lock pyproj
 	@touch $(READY)
 
 run: setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m tools.series run
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m tools.series run --jobs $(JOBS)
 
 test: test-unit test-notebooks test-site test-demo
 

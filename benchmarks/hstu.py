@@ -76,8 +76,8 @@ class RelativeBias(nn.Module):
         self.places = nn.Parameter(torch.zeros(length)) if places else None
         self.times = nn.Parameter(torch.zeros(GAP_BUCKETS)) if times else None
 
-    def forward(self, apart: torch.Tensor, passed: torch.Tensor) -> torch.Tensor:
-        """Places apart, int64 (time, time), buckets passed, int64 (batch, time, time) -> float."""
+    def forward(self, apart: torch.Tensor, passed: torch.Tensor | None) -> torch.Tensor:
+        """Places apart, int64 (time, time), buckets passed of each pair, or None -> float."""
         bias = torch.zeros(1, 1, 1, device=apart.device)
         if self.places is not None:
             bias = bias + self.places[apart]
@@ -112,16 +112,17 @@ class HSTUModel(SequenceModel):
         if self.places is not None:  # counted from the newest movie
             x = x + self.places((batch.lengths[:, None] - 1 - place).clamp(min=0))
         x = self.embedding_dropout(x)
-        asked = batch.next_timestamps if self.config.next_gap else batch.timestamps
-        apart = (place[:, None] - place).clamp(min=0)  # (time, time)
-        passed = gap_buckets(asked[:, :, None] - batch.timestamps[:, None])  # (batch, time, time)
+        apart, passed = (place[:, None] - place).clamp(min=0), None  # (time, time)
+        if self.config.pair_gaps:
+            asked = batch.next_timestamps if self.config.next_gap else batch.timestamps
+            passed = gap_buckets(asked[:, :, None] - batch.timestamps[:, None])  # of each pair
         for layer, bias in zip(self.layers, self.biases, strict=True):
             x = layer(x, bias(apart, passed))
         return self.layer_norm(x)
 
 
 class HSTUPlaces(HSTUModel):
-    """An embedding for each place, as in the row "tied", and no relative bias of place."""
+    """An embedding for each place, counted from the newest movie, and no relative bias of place."""
 
     relative_places = False
 
@@ -136,3 +137,12 @@ class HSTUNoGate(HSTUModel):
     """The result of attention is not multiplied by anything."""
 
     gate = False
+
+
+class HSTULargeN(HSTUModel):
+    """Weights are divided by 2,000, and not by the length of the pieces."""
+
+    def __init__(self, config: SequenceModelConfig):
+        super().__init__(config)
+        for layer in self.layers:
+            layer.length = 2_000

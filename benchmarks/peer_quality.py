@@ -1,8 +1,9 @@
 """An implementation that is not ours under our protocol: python -m benchmarks.peer_quality
 
-RecTools' SASRec or BERT4Rec, in the environment that `make bench` makes, learns from the same movies
-as the rows of quality.py and answers the same questions, the test once; its line joins theirs. With
-ties at random the order is drawn once: RecTools sees the same one in each epoch.
+RecTools' SASRec or BERT4Rec, or RecBole's SASRec, in the environment that `make bench` makes, learns
+from the same movies as the rows of quality.py and answers the same questions, the test once; its line
+joins theirs, with its curve: seconds of training and NDCG@10 on validation. With ties at random the
+order is drawn once: a peer sees the same one in each epoch.
 """
 
 import argparse
@@ -24,8 +25,9 @@ from recformer_utils.runs.precision import multiplies_bfloat16
 from tools.common import REPOSITORY, machine
 
 ROWS = {
-    "rectools": ("sasrec", Row(0, "RecTools' SASRec, softmax")),
-    "rectools-bert4rec": ("bert4rec", Row(0, "RecTools' BERT4Rec, softmax")),
+    "rectools": ("rectools", "sasrec", Row(0, "RecTools' SASRec, softmax")),
+    "rectools-bert4rec": ("rectools", "bert4rec", Row(0, "RecTools' BERT4Rec, softmax")),
+    "recbole": ("recbole", "sasrec", Row(0, "RecBole's SASRec, softmax")),
 }
 
 
@@ -35,20 +37,24 @@ def main() -> None:
     parser.add_argument("--ties", choices=("file", "random"), default="file")
     parser.add_argument("--data", default="ml-1m", help="sample, ml-1m or a folder")
     parser.add_argument("--group", choices=("A", "B"), default="B")
-    parser.add_argument("--epochs", type=int, default=TRAINER["num_epochs"])
-    parser.add_argument("--batch", type=int, default=TRAINER["batch_size"], help="histories")
+    parser.add_argument("--epochs", type=int, default=TRAINER["num_epochs"], help="of RecTools")
+    parser.add_argument("--seconds", type=int, default=1200, help="of RecBole")
+    parser.add_argument("--batch", type=int, help="histories; 16 of RecTools, 128 of RecBole")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--python", type=Path, default=PEERS / "rectools/bin/python")
     arguments = parser.parse_args()
     movielens = load_movielens(arguments.data)
-    results, (model, row) = results_file(movielens.name), ROWS[arguments.row]
+    results, (peer, model, row) = results_file(movielens.name), ROWS[arguments.row]
+    length, batch = {"num_epochs": arguments.epochs}, TRAINER["batch_size"]
+    if peer == "recbole":  # one target a history: an epoch of it is hours, and 16 targets are few
+        length, batch = {"seconds": arguments.seconds}, 128
+    batch = arguments.batch or batch
     mixed = multiplies_bfloat16(torch.device("cpu"))
     mine = {
         "key": arguments.row, "data": movielens.name, "group": arguments.group,
         "split": "leave-one-out", "ties": arguments.ties, "seed": arguments.seed,
         "config": dataclasses.asdict(row)
-        | {"trainer": {"num_epochs": arguments.epochs, "batch_size": arguments.batch}},
+        | {"trainer": {**length, "batch_size": batch}},
     }  # fmt: skip
     if found := find(results, mine):
         print("already measured:", json.dumps(found))
@@ -66,9 +72,10 @@ def main() -> None:
             file, movie_tokens=data.sequences.movie_tokens, offsets=data.sequences.offsets,
             train_lengths=data.split.train_lengths, **questions,
         )  # fmt: skip
-        script = REPOSITORY / "benchmarks/peers/rectools_quality.py"
-        command = [arguments.python, script, file, model, "bf16-mixed" if mixed else "32-true"]
-        command += [arguments.epochs, arguments.batch, arguments.seed]
+        script = REPOSITORY / f"benchmarks/peers/{peer}_quality.py"
+        command = [PEERS / peer / "bin/python", script, file, model]
+        command += ["bf16-mixed" if mixed else "32-true", *length.values()]
+        command += [batch, arguments.seed]
         done = subprocess.run(
             [str(part) for part in command], stdout=subprocess.PIPE, text=True, check=True,
             cwd=folder, env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)},
@@ -85,8 +92,9 @@ def main() -> None:
         "val_ndcg10_interval": None, "val_ndcg10_network": gains["validation"],
         "count_weights": [0.0, 0.0], "test_hr10": hits["test"], "test_ndcg10": gains["test"],
         "test_ndcg10_interval": None, "test_ndcg10_network": gains["test"],
-        "best_epoch": arguments.epochs, "parameters": found["parameters"],
-        "train_seconds": round(found["train_seconds"]), "peak_mib": round(found["peak_mib"]),
+        "best_epoch": round(found["epochs"], 2), "parameters": found["parameters"],
+        "train_seconds": round(found["train_seconds"]), "curve": found["curve"],
+        "peak_mib": round(found["peak_mib"]),
         "machine": machine(), "torch": found["torch"], "date": datetime.date.today().isoformat(),
     }  # fmt: skip
     store(results, mine, line)

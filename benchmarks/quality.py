@@ -103,6 +103,7 @@ WIDE = {
 }  # fmt: skip
 TIMES = {"pair_gaps": True}
 ROWS = {
+    "pctm": Row(0, "distance counts (PCTM) alone"),
     "window": Row(1, "the model of the post: one target per window of five"),
     "positions": Row(2, "a target at every position", variant="untied"),
     "large-batch": Row(
@@ -152,6 +153,13 @@ ROWS = {
     "short-untied": Row(10, "a target at every position", variant="untied", **SHORT),
     "short-tied": Row(10, "output tied to the embeddings", **PLACES, **SHORT),
     "short-rotary": Row(10, "rotary positions", **SHORT),
+    **{  # what other budgets bring
+        f"short-rotary-{epochs}": Row(
+            10, f"rotary positions, epochs: {epochs}",
+            **SHORT | {"trainer": {**PEAK, "num_epochs": epochs}},
+        )
+        for epochs in (1, 2, 8)
+    },
     "short-features": Row(10, "and genres, year, alphabet", **KNOWN, **SHORT),
     "short-catalogue": Row(10, "and the place in the catalogue", features=True, **SHORT),
     "short-gaps": Row(10, "features and gaps", model=GAPS, counts=True, **KNOWN, **SHORT),
@@ -170,6 +178,9 @@ ROWS = {
     "hstu-plain": Row(12, "HSTU, an embedding for each place", variant="hstu-places", **SHORT),
     "hstu-places": Row(12, "HSTU, a bias of place", variant="hstu", **SHORT),
     "hstu-times": Row(12, "HSTU, biases of place and time", variant="hstu", model=TIMES, **SHORT),
+    "hstu-large-n": Row(
+        12, "the same, divided by N = 2,000", variant="hstu-large-n", model=TIMES, **SHORT
+    ),
     "hstu-softmax": Row(
         12, "the same with softmax", variant="hstu-softmax", model=TIMES, **SHORT
     ),
@@ -317,12 +328,14 @@ class Scorer:
         best_epoch: of the (first) network.
         seconds: its training, all seeds together.
         parameters: of one network.
+        curve: seconds of training after each epoch of the (first) network, and its NDCG@10.
     """
 
     logits: Callable[[Questions], torch.Tensor]
     best_epoch: int
     seconds: float
     parameters: int
+    curve: list[tuple[float, float]] = field(default_factory=list)
 
 
 def window_scorer(data: Data, movielens: MovieLens, device: torch.device) -> Scorer:
@@ -345,6 +358,17 @@ def window_scorer(data: Data, movielens: MovieLens, device: torch.device) -> Sco
     return Scorer(logits, run["best_epoch"], run["train_seconds"], size)
 
 
+def counting_scorer(data: Data) -> Scorer:
+    """The distance counts alone; for the test they include the movies of validation."""
+
+    def logits(questions: Questions) -> torch.Tensor:
+        tested = questions is data.split.test
+        lengths = data.split.known_lengths if tested else data.split.train_lengths
+        return count_scores(data, questions, lengths)[0]
+
+    return Scorer(logits, best_epoch=0, seconds=0.0, parameters=0)
+
+
 def sequence_scorer(
     row: Row, data: Data, folder: Path, seeds: range, device: torch.device
 ) -> Scorer:
@@ -361,7 +385,9 @@ def sequence_scorer(
 
     seconds = sum(result.history["seconds"].sum() for result in results)
     size = sum(p.numel() for p in models[0].parameters())
-    return Scorer(logits, results[0].best_epoch, seconds, size)
+    first = results[0].history
+    curve = zip(first["seconds"].cumsum().round(1), first["NDCG@10"].round(5), strict=True)
+    return Scorer(logits, results[0].best_epoch, seconds, size, list(curve))
 
 
 def interval(ranks: torch.Tensor) -> list[float]:
@@ -381,6 +407,8 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
     device = choose_device(arguments.device)
     if key == "window":
         scorer = window_scorer(data, movielens, device)
+    elif key == "pctm":
+        scorer = counting_scorer(data)
     else:
         folder = network_folder(row, movielens, arguments)
         seeds = range(arguments.seed, arguments.seed + row.seeds)
@@ -403,7 +431,7 @@ def measure(row: Row, key: str, arguments: argparse.Namespace) -> dict[str, Any]
         "target_time": bool(row.model.get("next_gap", False)), "seed": arguments.seed,
         **measured("val", ranks, alone), "count_weights": weights, **measured("test"),
         "best_epoch": scorer.best_epoch, "parameters": scorer.parameters,
-        "train_seconds": round(scorer.seconds), "peak_mib": round(peak_mib()),
+        "train_seconds": round(scorer.seconds), "curve": scorer.curve, "peak_mib": round(peak_mib()),
         "machine": machine(), "torch": str(torch.__version__),
         "date": datetime.date.today().isoformat(), "config": dataclasses.asdict(row),
     }  # fmt: skip
@@ -524,7 +552,7 @@ def save_sequence_model(model: SequenceModel, path: Path, about: dict[str, Any])
 def network_folder(row: Row, movielens: MovieLens, arguments: argparse.Namespace) -> Path:
     """Where the networks of a row are kept while they are trained, one folder a seed."""
     name = f"{arguments.group}-{arguments.split}-{row_hash(row)}"
-    name += "-random" * (arguments.ties == "random")
+    name += f"-random-{arguments.seed}" * (arguments.ties == "random")  # the draw of the order
     return REPOSITORY / "runs/quality" / movielens.name / name
 
 

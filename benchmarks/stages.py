@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -112,6 +112,11 @@ class Data:
         init_weights(model)
         return model
 
+    @cached_property
+    def compiled(self) -> nn.Module:
+        """The same model; the first call of it compiles for half a minute, with a C++ compiler."""
+        return torch.compile(self.model.eval())
+
 
 def load(name: str) -> Data:
     """The data set of that name or folder."""
@@ -197,12 +202,13 @@ def evaluate_plainly(data: Data, users: int | None = None) -> float:
     return float(np.mean(hits))
 
 
-def recommend(data: Data, user: int = 0, n: int = 10) -> list[int]:
+def recommend(data: Data, user: int = 0, n: int = 10, compiled: bool = False) -> list[int]:
     """Ids of the n movies for a user."""
+    model = data.compiled if compiled else data.model
     asked = Questions(np.array([user]), data.sequences.lengths[[user]], np.array([0]))
     window = last_windows(data.sequences, asked, WINDOW, data.metadata.start_token)
     seen = history_index(data.sequences, asked)
-    found = get_model_predictions(data.model, window, torch.tensor([user]), n, seen)
+    found = get_model_predictions(model, window, torch.tensor([user]), n, seen)
     return data.metadata.movie_ids_of(found.predictions[0])
 
 
@@ -290,6 +296,9 @@ STAGES = (
         bytes_needed=lambda data: 3 * 1240 * 320,
     ),
 )  # fmt: skip
+COMPILED = Stage(
+    "one recommendation, compiled", partial(recommend, compiled=True), recommend_plainly
+)
 
 
 # ---------------------------------------------------------------- training the post's model

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.hstu import HSTUModel, HSTUNoGate, HSTUPlaces, HSTUSoftmax
+from benchmarks.hstu import HSTULargeN, HSTUModel, HSTUNoGate, HSTUPlaces, HSTUSoftmax
 from recformer_utils.losses import full_cross_entropy, sampled_loss
 from recformer_utils.sequence_model import (
     NO_TARGET,
@@ -240,6 +240,7 @@ VARIANTS = {
     "smoothing": Variant(loss=smoothed_loss),
     "overlap": Variant(cut=overlapping_batches),
     "hstu": Variant(model=HSTUModel),
+    "hstu-large-n": Variant(model=HSTULargeN),
     "hstu-places": Variant(model=HSTUPlaces),
     "hstu-softmax": Variant(model=HSTUSoftmax),
     "hstu-no-gate": Variant(model=HSTUNoGate),

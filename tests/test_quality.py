@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from benchmarks import peer_quality, quality, variants
+from recformer_utils.baselines import distance_counts
 from recformer_utils.movielens import load_movielens
 from recformer_utils.sequence_model import SequenceModelConfig
 from recformer_utils.transformer import TransformerConfig
+from tools.common import REPOSITORY
 from tools.stored import load_sequence_model
+
+BASE = ("B", "leave-one-out")  # all movies
 
 SMALL = quality.Row(
     7, "small", width=8, layers=1, heads=1, length=20, features=True, counts=True,
@@ -146,7 +150,7 @@ def test_with_ties_at_random_a_row_learns_and_is_asked_on_its_own_draw(
     assert len({line["test_ndcg10"] for line in lines}) == 3
     networks = sorted(path.parent.name for path in tmp_path.glob("runs/quality/sample/*/seed-?"))
     assert len(networks) == 3
-    folder = next(tmp_path.glob("runs/quality/sample/*-random"))
+    folder = next(tmp_path.glob("runs/quality/sample/*-random-1"))
     draws = [quality.read(sample, "B", "leave-one-out", ties=draw) for draw in (0, 1)]
     scorer = quality.sequence_scorer(row, draws[1], folder, range(1, 2), torch.device("cpu"))
     found = by_hand(scorer.logits(draws[1].split.test), draws[1], draws[1].split.test)
@@ -173,11 +177,39 @@ def test_several_seeds_are_averaged_as_probabilities(sample, tmp_path):
     assert both.seconds == pytest.approx(one.seconds + other.seconds)
 
 
+def test_counts_alone_know_the_movies_of_validation_only_when_the_test_is_asked(sample):
+    data = quality.read(sample, "B", "leave-one-out")
+    scorer, split = quality.counting_scorer(data), data.split
+    for questions, lengths in (
+        (split.validation, split.train_lengths), (split.test, split.known_lengths),
+    ):  # fmt: skip
+        counts = distance_counts(data.sequences, lengths, data.metadata.vocab_size)
+        expected = quality.all_scores(counts.score, data.sequences, questions)
+        assert torch.equal(scorer.logits(questions), expected)
+
+
+def test_the_readme_tells_the_figures_that_are_stored():
+    lines = [line for line in quality.stored() if (line["group"], line["split"]) == BASE]
+
+    def mean(key: str, ties: str, figure: str = "test_ndcg10") -> float:
+        mine = [line for line in lines if (line["key"], line["ties"]) == (key, ties)]
+        return float(np.mean([line[figure] for line in mine]))
+
+    draw = next(one for one in lines if one["key"] == "pctm" and one["ties"] == "random")
+    told = (REPOSITORY / "README.md").read_text().split("**The result.**")[1].split("##")[0]
+    for value, digits in (
+        (mean("best", "file"), 4), (mean("best", "file", "test_ndcg10_network"), 4),
+        (mean("best-ids", "file"), 4), (mean("pctm", "file"), 4), (draw["test_ndcg10"], 3),
+        (mean("wide", "random"), 4), (mean("wide", "file"), 4),
+    ):  # fmt: skip
+        assert f"{value:.{digits}f}" in told
+
+
 def test_rows_that_differ_in_what_is_added_later_share_a_network():
     rows = quality.ROWS
     assert quality.row_hash(rows["counts"]) == quality.row_hash(rows["both"])
     assert quality.row_hash(rows["ensemble"]) == quality.row_hash(rows["best"])
-    names = [quality.row_hash(row) for key, row in rows.items() if key != "window"]
+    names = [quality.row_hash(row) for key, row in rows.items() if key not in ("window", "pctm")]
     assert len(set(names)) == len(names) - 2
 
 
@@ -186,7 +218,7 @@ def test_each_stored_line_belongs_to_a_row_as_it_is_now():
     assert len(lines) >= 36
     for line in lines:
         peer = line["key"] in peer_quality.ROWS
-        row = peer_quality.ROWS[line["key"]][1] if peer else quality.ROWS[line["key"]]
+        row = peer_quality.ROWS[line["key"]][2] if peer else quality.ROWS[line["key"]]
         config = json.loads(json.dumps(dataclasses.asdict(row)))
         if peer:
             config["trainer"] = line["config"]["trainer"]

@@ -61,7 +61,7 @@ class Share(NamedTuple):
 def in_step(own: list[SequenceBatch], steps: int, seed: int) -> list[SequenceBatch | None]:
     """A process' own batches in an order in which all processes meet similar lengths at a time.
 
-    Where it has fewer than `steps`, the number of the process with most, None fills up.
+    `steps` is the largest number of batches that any process has; None fills up the others.
     """
     ranked = sorted(own, key=lambda batch: batch.movie_tokens.shape[1])  # by length
     ranked = [None] * (steps - len(own)) + ranked

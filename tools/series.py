@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -337,22 +338,29 @@ def write_index(paths: list[Path]) -> None:
 # ---------------------------------------------------------------- commands
 
 
-def run(paths: list[Path], data: str) -> int:
-    """Executes copies into build/, writes pages, prints what was found; 1 when a cell failed."""
+def run(paths: list[Path], data: str, jobs: int) -> int:
+    """Executes copies into build/, writes pages, prints what was found; 1 when a cell failed.
+
+    So many ``jobs`` at a time, each in a kernel of its own; here threads only wait for them.
+    """
     found = load_movielens(data)
     title = str(found).split(":")[0]
     print(f"Running {len(paths)} notebooks on {found}")
-    results = []
-    for path in paths:
-        try:
-            notebook = execute(path, data, title)
-        except CellExecutionError as error:
-            write_notebook(tidy(error.notebook), BUILD / path.name)
-            print(f"\n{path.name} stopped at an error; what ran is in build/{path.name}:\n{error}")
-            return 1
-        write_notebook(notebook, BUILD / path.name)
-        write_page(notebook, BUILD / f"{path.stem}.html")
-        results.append((path, notebook))
+    results, pool = [], ThreadPoolExecutor(jobs)
+    tasks = {path: pool.submit(execute, path, data, title) for path in paths}
+    try:
+        for path, task in tasks.items():
+            notebook = task.result()
+            write_notebook(notebook, BUILD / path.name)
+            write_page(notebook, BUILD / f"{path.stem}.html")
+            results.append((path, notebook))
+    except CellExecutionError as error:
+        pool.shutdown(cancel_futures=True)
+        write_notebook(tidy(error.notebook), BUILD / path.name)
+        print(f"\n{path.name} stopped at an error; what ran is in build/{path.name}:\n{error}")
+        return 1
+    except KeyboardInterrupt:
+        os._exit(130)  # else it would wait for the running notebooks; their kernels see it end
     write_index(paths)
     print(f"\nWhat they found on {title}:")
     for path, notebook in results:
@@ -439,6 +447,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="numbers of notebooks, such as 03")
     parser.add_argument("--data", help="auto, sample, ml-1m or a folder")
     parser.add_argument("--all", action="store_true", help="publish also what is not stale")
+    parser.add_argument("--jobs", type=int, default=1, help="of run: notebooks at a time")
     arguments = parser.parse_args()
     paths = [p for p in series() if not arguments.only or p.name[:2] in arguments.only]
     if not paths:
@@ -447,7 +456,7 @@ def main() -> int:
     try:
         with exclusive(BUILD, f"make {arguments.command} or another command on notebooks", *stored):
             if arguments.command == "run":
-                return run(paths, arguments.data or "auto")
+                return run(paths, arguments.data or "auto", arguments.jobs)
             if arguments.command == "publish":
                 everything = arguments.all or bool(arguments.only)
                 return publish(paths, arguments.data or "ml-1m", everything)

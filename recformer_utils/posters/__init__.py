@@ -4,7 +4,6 @@ import io
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from os.path import lexists
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from PIL import Image, ImageDraw, ImageOps
+from scipy.cluster.vq import vq
 
 from recformer_utils import ROOT
 from recformer_utils.posters.cards import cut, load_font, one_line, split_title, title_card
@@ -71,8 +71,8 @@ def find_poster(movie_id: int, folder: Path | None = POSTER_FOLDER) -> Image.Ima
     Raises:
         UnusablePosterError: it is truncated, of another kind, far too large or small.
     """
-    suffixes = [suffix for each in FORMATS for suffix in (each, each.upper())]
-    files = [Path(folder, f"{movie_id}{suffix}") for suffix in suffixes] if folder else []
+    names = [f"{movie_id}{end}" for each in FORMATS for end in (each, each.upper())]
+    files = [Path(folder, name) for name in names] if folder else []
     path = next(filter(lexists, files), None)  # a link to nowhere is there too, and worth a word
     if path is None:
         return None
@@ -240,16 +240,25 @@ def _parts(rows: list[Row], pictures: dict[int, Picture]) -> Iterator[tuple[list
     yield rows, mime, data
 
 
+def few_colors(picture: Image.Image, amount: int) -> Image.Image:
+    """The picture with a palette: k-means of a ninth of it keeps each flat colour what it is."""
+    ninth = ImageOps.scale(picture, 1 / 3, Image.Resampling.NEAREST)
+    chosen = ninth.quantize(amount, Image.Quantize.MAXCOVERAGE, kmeans=1).getpalette()
+    whole = np.asarray(picture.convert("RGBA")).view(np.uint32)[..., 0]  # a number for each colour
+    found, place = np.unique(whole, return_inverse=True)
+    rgb = found.view(np.uint8).reshape(-1, 4)[:, :3].astype(float)
+    nearest, _ = vq(rgb, np.reshape(chosen, (-1, 3)).astype(float))
+    with_palette = Image.fromarray(nearest.astype(np.uint8)[place])
+    with_palette.putpalette(chosen)
+    return with_palette
+
+
 def encode(picture: Image.Image, photographs: bool = False) -> tuple[str, bytes]:
     """PNG with a palette, which suits title cards, or JPEG: the best that is small enough."""
-    # k-means keeps each flat colour what it is; dithering would only add noise and bytes.
-    palette = partial(
-        picture.quantize, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
-    )
     attempts = [] if photographs else [("PNG", colors) for colors in (255, 128, 64)]
     for kind, amount in [*attempts, *(("JPEG", quality) for quality in (88, 80, 72))]:
-        chosen = palette(amount) if kind == "PNG" else picture
-        chosen.save(buffer := io.BytesIO(), kind, quality=amount, optimize=True)
+        chosen = few_colors(picture, amount) if kind == "PNG" else picture
+        chosen.save(buffer := io.BytesIO(), kind, quality=amount)
         if buffer.tell() <= LARGEST_BYTES:  # below a quality of 72 text breaks up
             break
     return f"image/{kind.lower()}", buffer.getvalue()

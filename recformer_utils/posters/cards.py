@@ -74,11 +74,10 @@ def _lettering(title: str, label: str, ink: str, height: float) -> list[tuple]:
     top, bottom, wide = height - 0.5125, height - MARGIN, 1 - 2 * MARGIN
     size, lines = fit_text(name, wide * UNIT, (bottom - top - 0.09) * UNIT)
     size /= UNIT
-    baselines = [top + (0.86 + i * LEADING) * size for i in range(len(lines))]
     below = " · ".join(str(part) for part in (year, label.upper()) if part and part != "OTHER")
     below = cut(below, load_font(0.058 * UNIT), wide * UNIT)
-    set_lines = [(MARGIN, y, size, ink, line) for y, line in zip(baselines, lines, strict=True)]
-    return [*set_lines, (MARGIN, bottom, 0.058, ink, below)]
+    rows = [(MARGIN, top + (0.86 + i * LEADING) * size, size, ink, t) for i, t in enumerate(lines)]
+    return [*rows, (MARGIN, bottom, 0.058, ink, below)]
 
 
 @lru_cache(maxsize=4096)

@@ -46,9 +46,8 @@ class TrainerConfig:
     split: SplitName = "time"  # how validation is drawn: "time", "leave-one-out" or "random"
     # share of the windows held out ("time" and "random")
     validation_fraction: Annotated[Dropped, Field(gt=0)] = 0.1
-    seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = (
-        0  # of the weights, the shuffling and the dropout
-    )
+    # of the weights, the shuffling and the dropout
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
     keep_best: Literal["validation_loss", "NDCG@10"] = "validation_loss"  # decides model.pth
     patience: Count | None = None  # stop after this many epochs without improvement
     mixed_precision: Switch = False  # bfloat16 autocast, where the device has instructions for it
@@ -128,10 +127,8 @@ def parse_config(
     except ValidationError as error:
         # A key that is unknown comes first: it is most likely the one that is missed elsewhere.
         first = min(error.errors(include_url=False), key=lambda each: each["type"] == "missing")
-        names = [
-            str(part)[:80] for part in first["loc"] if part in KEYS or first["loc"][-1] == part
-        ]
-        key = ".".join(names)
+        path = first["loc"]
+        key = ".".join(str(part)[:80] for part in path if part in KEYS or part == path[-1])
         place = f"{source}, line {lines[key]}" if key in (lines or {}) else source
         raise ConfigError(f"{place}: {_in_words(key, first)}") from None
     except RecursionError as error:
