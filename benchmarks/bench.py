@@ -47,11 +47,13 @@ def place(line: dict[str, Any]) -> tuple[int, bool]:
     return ORDER.index(line["name"].split(",")[0]), halved
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
+def seconds(function: Callable[[], object], at_least: float = 0.1) -> float:
+    """Wall time of a call, the mean of as many as take ``at_least`` so many seconds."""
+    started, calls = time.perf_counter(), 0
+    while not calls or time.perf_counter() - started < at_least:
+        function()
+        calls += 1
+    return (time.perf_counter() - started) / calls
 
 
 def in_turn(repetitions: int, *functions: Callable[[int], float]) -> list[list[float]]:

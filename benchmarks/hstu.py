@@ -137,12 +137,3 @@ class HSTUNoGate(HSTUModel):
     """The result of attention is not multiplied by anything."""
 
     gate = False
-
-
-class HSTULargeN(HSTUModel):
-    """Weights are divided by 2,000, and not by the length of the pieces."""
-
-    def __init__(self, config: SequenceModelConfig):
-        super().__init__(config)
-        for layer in self.layers:
-            layer.length = 2_000

@@ -115,7 +115,7 @@ class Data:
     @cached_property
     def compiled(self) -> nn.Module:
         """The same model; the first call of it compiles for half a minute, with a C++ compiler."""
-        return torch.compile(self.model.eval())
+        return torch.compile(self.model.eval(), options={"cpp.threads": 1})
 
 
 def load(name: str) -> Data:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.hstu import HSTULargeN, HSTUModel, HSTUNoGate, HSTUPlaces, HSTUSoftmax
+from benchmarks.hstu import HSTUModel, HSTUNoGate, HSTUPlaces, HSTUSoftmax
 from recformer_utils.losses import full_cross_entropy, sampled_loss
 from recformer_utils.sequence_model import (
     NO_TARGET,
@@ -130,6 +130,15 @@ class AverageModel(PositionalModel):
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return super().logits(hidden) if self.training else self.average.logits(hidden)
+
+
+class HSTULargeN(HSTUModel):
+    """Pointwise weights are divided by 2,000, and not by the length of the pieces."""
+
+    def __init__(self, config: SequenceModelConfig):
+        super().__init__(config)
+        for layer in self.layers:
+            layer.length = 2_000
 
 
 def learned(model: SequenceModel, batch: SequenceBatch) -> tuple[torch.Tensor, torch.Tensor]:
