@@ -355,12 +355,13 @@ def run(paths: list[Path], data: str, jobs: int) -> int:
             write_page(notebook, BUILD / f"{path.stem}.html")
             results.append((path, notebook))
     except CellExecutionError as error:
-        pool.shutdown(cancel_futures=True)
         write_notebook(tidy(error.notebook), BUILD / path.name)
         print(f"\n{path.name} stopped at an error; what ran is in build/{path.name}:\n{error}")
         return 1
     except KeyboardInterrupt:
         os._exit(130)  # else it would wait for the running notebooks; their kernels see it end
+    finally:
+        pool.shutdown(cancel_futures=True)
     write_index(paths)
     print(f"\nWhat they found on {title}:")
     for path, notebook in results:
