@@ -60,7 +60,10 @@ class Post:
     """A notebook of the series with its metadata checked."""
 
     path: Path
-    notebook: nbformat.NotebookNode
+
+    @cached_property
+    def notebook(self) -> nbformat.NotebookNode:
+        return read(self.path)
 
     @cached_property
     def data(self) -> dict:
@@ -159,7 +162,7 @@ def check(data: dict, name: str) -> dict:
 
 def posts() -> list[Post]:
     """All notebooks of the series in reading order."""
-    return [Post(path, read(path)) for path in series()]
+    return [Post(path) for path in series()]
 
 
 TERM = re.compile(r"^\*\*(.+?)\*\* \(\d\d\)", re.MULTILINE)  # how the glossary begins an entry

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup
+from lxml import etree, html
 
 HEAVIEST = 1_500_000  # bytes of a page with its own pictures, without what all pages share
 LOADED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src"}
@@ -14,34 +14,28 @@ LOADED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "prefetch", "p
 RAW_TABLE = re.compile(r"^ *\||\| *:?-{3,}", re.MULTILINE)
 
 
-def raw_tables(soup: BeautifulSoup) -> list[str]:
+def raw_tables(page: html.HtmlElement) -> list[str]:
     """Markdown's tables, outside of code, that a reader would see as bars and dashes: their begin."""
-    return [
-        text[RAW_TABLE.search(text).start() :].split("\n")[0]
-        for text in soup.find_all(string=RAW_TABLE)
-        if not text.find_parent(["pre", "code", "script", "style"])
-    ]
+    texts = page.xpath(
+        "//text()[not(ancestor::pre or ancestor::code or ancestor::script or ancestor::style)]"
+    )
+    return [text[row.start() :].split("\n")[0] for text in texts if (row := RAW_TABLE.search(text))]
 
 
 def check(root: Path, url: str) -> list[str]:
     """What is wrong with the pages below ``root``, one line a problem; ``url`` is their address."""
     files = [path for path in sorted(root.rglob("*.html")) if "_static" not in path.parts]
-    pages = {path: BeautifulSoup(path.read_bytes(), "lxml") for path in files}
-    anchors = {
-        path: {tag.get("id") for tag in soup.find_all(id=True)}
-        | {tag.get("name") for tag in soup.find_all("a", attrs={"name": True})}
-        for path, soup in pages.items()
-    }
+    pages = {path: html.document_fromstring(path.read_bytes()) for path in files}
+    anchors = {path: set(page.xpath("//@id | //a/@name")) for path, page in pages.items()}
     problems = []
-    for path, soup in pages.items():
+    for path, page in pages.items():
         name = path.relative_to(root).as_posix()
-        problems += [f"{name}: a table as raw text: {row[:40]}" for row in raw_tables(soup)]
+        problems += [f"{name}: a table as raw text: {row[:40]}" for row in raw_tables(page)]
         own = {path}
-        for tag in soup.find_all(True):
-            attribute = LOADED.get(tag.name, "href")
-            link = tag.get(attribute)
-            loaded = tag.name in LOADED or LOADED_LINKS & set(tag.get("rel") or [])
-            if tag.name == "img" and not tag.has_attr("alt"):
+        for tag in page.iter(etree.Element):
+            link = tag.get(LOADED.get(tag.tag, "href"))
+            loaded = tag.tag in LOADED or LOADED_LINKS & set(tag.get("rel", "").split())
+            if tag.tag == "img" and tag.get("alt") is None:
                 problems.append(f"{name}: a picture without an alternative text: {link}")
             if link is None or link.startswith(("data:", "mailto:", "javascript:")):
                 continue
@@ -60,7 +54,7 @@ def check(root: Path, url: str) -> list[str]:
                 problems.append(f"{name}: {link} leads nowhere")
             elif anchor and file in anchors and unquote(anchor) not in anchors[file] | {"top"}:
                 problems.append(f"{name}: {link}: no such anchor")
-            elif tag.name == "img" and "_static" not in file.parts:
+            elif tag.tag == "img" and "_static" not in file.parts:
                 own.add(file)
         if (weight := sum(file.stat().st_size for file in own)) > HEAVIEST:
             problems.append(f"{name}: {weight:,} bytes, more than {HEAVIEST:,}")

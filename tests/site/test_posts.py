@@ -103,7 +103,9 @@ def spiteful(tmp_path) -> post_data.Post:
         cells=[first, v4.new_markdown_cell(prose), v4.new_code_cell(code, outputs=outputs)],
         metadata={"blog": {"date": "2026-11-24", "tags": ["A: b", "C"], "thumbnail": "A [dot]"}},
     )
-    return post_data.Post(real.path, notebook)
+    post = post_data.Post(real.path)
+    vars(post)["notebook"] = notebook
+    return post
 
 
 def test_front_matter_has_the_form_of_the_blog(written):

@@ -56,8 +56,9 @@ def test_wrong_metadata_is_refused(wrong, words):
         post_data.check(data, "08_x.ipynb")
 
 
-def test_the_site_is_built_within_a_minute(built):
-    assert built[1] < 60
+def test_building_the_site_costs_little(built):
+    """25 yardsticks (conftest.py); 39 of them took from 55 to 88 s, by the machine and the day."""
+    assert built[1] < 32
 
 
 @pytest.mark.parametrize("post", POSTS, ids=lambda post: post.slug)
