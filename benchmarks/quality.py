@@ -163,6 +163,10 @@ ROWS = {
     "short-features": Row(10, "and genres, year, alphabet", **KNOWN, **SHORT),
     "short-catalogue": Row(10, "and the place in the catalogue", features=True, **SHORT),
     "short-gaps": Row(10, "features and gaps", model=GAPS, counts=True, **KNOWN, **SHORT),
+    "short-gaps-12": Row(
+        10, "the same, twelve epochs", model=GAPS, counts=True,
+        **KNOWN, **SHORT | {"trainer": {**PEAK, "num_epochs": 12}},
+    ),
     "short-dropout": Row(
         10, "the same, dropout 0.2", model=GAPS, counts=True, **KNOWN, **{**SHORT, "dropout": 0.2}
     ),
@@ -170,10 +174,6 @@ ROWS = {
         10, "and the time of the target", model=TARGET_TIME, counts=True, **KNOWN, **SHORT
     ),
     "wide": Row(11, "128 wide, dropout 0.1, six epochs", model=GAPS, **KNOWN, **WIDE),
-    "wide-12": Row(
-        11, "the same, twelve epochs", model=GAPS, **KNOWN,
-        **WIDE | {"trainer": {**PEAK, "num_epochs": 12}},
-    ),
     "wide-ids": Row(11, "ids only, in the shape of wide", **WIDE),
     "wide-target-time": Row(
         11, "wide, the time of the target known", model=TARGET_TIME, **KNOWN, **WIDE
