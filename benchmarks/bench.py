@@ -78,7 +78,7 @@ def all_rows(data: stages.Data, arguments: argparse.Namespace) -> list[dict[str,
             row("memory copy", "GB/s", [copy / 1e9]),
         ]
     }
-    compiled = [] if arguments.short else [stages.COMPILED]  # it takes half a minute to compile
+    compiled = [] if arguments.short else [stages.COMPILED]  # it takes a minute to compile
     for stage in (*stages.STAGES, *compiled):
         tasks[stage.name] = lambda stage=stage: [
             measure_stage(stage, data, arguments, copy, single)
