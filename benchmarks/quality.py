@@ -174,6 +174,10 @@ ROWS = {
         10, "and the time of the target", model=TARGET_TIME, counts=True, **KNOWN, **SHORT
     ),
     "wide": Row(11, "128 wide, dropout 0.1, six epochs", model=GAPS, **KNOWN, **WIDE),
+    "wide-12": Row(
+        11, "the same, twelve epochs", model=GAPS,
+        **KNOWN, **WIDE | {"trainer": {**PEAK, "num_epochs": 12}},
+    ),
     "wide-ids": Row(11, "ids only, in the shape of wide", **WIDE),
     "wide-target-time": Row(
         11, "wide, the time of the target known", model=TARGET_TIME, **KNOWN, **WIDE
