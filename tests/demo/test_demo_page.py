@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import random
 
 import pytest
@@ -234,6 +233,23 @@ def test_nothing_large_is_loaded_before_the_reader_picks(visit, pytorch_ten):
     assert shares[-1] == pytest.approx(1)
 
 
+# What the machine needs to draw the cards of both lists anew, without anything else: until that frame is out.
+DRAWN = """() => new Promise((done) => {
+    const lists = [...document.querySelectorAll("#picks, #recommendations")];
+    const own = lists.map(({ children }) => [...children]);
+    const out = new MessageChannel();
+    const start = performance.now();
+    lists.forEach((list, i) => list.replaceChildren(...own[i].map((child) => child.cloneNode(true))));
+    requestAnimationFrame(() => {
+        out.port1.onmessage = () => {
+            const took = performance.now() - start;
+            lists.forEach((list, i) => list.replaceChildren(...own[i]));
+            done(took);
+        };
+        out.port2.postMessage(0);
+    });
+})"""
+
 # From the press itself, waiting included, until the frame that shows what followed is out.
 TIMED = """() => {
     const out = new MessageChannel();
@@ -250,12 +266,15 @@ TIMED = """() => {
 
 
 def press(reader, buttons):
-    """40 presses with the mouse, each after all has come to rest; their times in ms, sorted."""
-    page = reader.page
+    """40 presses with the mouse, each after all has come to rest: their times in ms, sorted, and those of
+    drawing alone, taken in turn with them."""
+    page, drawn = reader.page, []
     page.evaluate("presses.length = 0")
     for i in range(40):
         button = buttons[i % len(buttons)]
         button.scroll_into_view_if_needed()
+        reader.settle()
+        drawn.append(page.evaluate(DRAWN))
         reader.settle()
         box = button.bounding_box()
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -264,7 +283,7 @@ def press(reader, buttons):
     assert {one["cards"] for one in presses} == {10}
     for before, after in itertools.pairwise(presses):
         assert before["of"] != after["of"], "what was painted is what the press asked for"
-    return sorted(one["took"] for one in presses)
+    return sorted(one["took"] for one in presses), sorted(drawn)
 
 
 @pytest.mark.parametrize("number", [5, 30])
@@ -272,8 +291,8 @@ def test_ten_cards_are_out_within_50_ms(visit, pytorch_ten, films, number):
     """A ready-made history; and as many films as a selection holds, while the page says why.
 
     The median of 40 presses, and twice that for the 95th percentile: on two cores a press may have
-    to wait for one. Where more wants to run than there are cores, all takes as much longer; and the
-    best of three rounds counts.
+    to wait for one. Where drawing the cards alone takes long, by the machine or by what else runs
+    there, two and a half times that is allowed; and the best of three rounds counts.
     """
     reader = visit()
     page = reader.open()
@@ -290,11 +309,10 @@ def test_ten_cards_are_out_within_50_ms(visit, pytorch_ten, films, number):
     page.evaluate(TIMED)
     rounds, good = [], False
     while not good and len(rounds) < 3:
-        times = press(reader, buttons)
-        busy = max(1, os.getloadavg()[0] / os.cpu_count())
-        told = "median {:.0f} ms, 95th percentile {:.0f} ms, {:.1f} times busy"
-        rounds.append(told.format(times[20], times[38], busy))
-        good = times[20] < 50 * busy and times[38] < 100 * busy
+        times, drawn = press(reader, buttons)
+        told = "median {:.0f} ms, 95th percentile {:.0f} ms; drawing alone {:.0f} and {:.0f} ms"
+        rounds.append(told.format(times[20], times[38], drawn[20], drawn[38]))
+        good = times[20] < max(50, 2.5 * drawn[20]) and times[38] < max(100, 2.5 * drawn[38])
     print(f"{number} films:", "; ".join(rounds))
     assert good, rounds
     if number == 30:  # what it says of the film that was pressed has kept up

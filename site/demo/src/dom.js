@@ -19,6 +19,16 @@ export function listed(names) {
   return names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "") || "none";
 }
 
+/** Puts children into a list, in order. What stays in its place is left alone, and keeps its layout. */
+export function arrange(list, children) {
+  const wanted = new Set(children);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  children.forEach((child, place) => {
+    const there = list.children[place];
+    if (there !== child) list.insertBefore(child, there ?? null);
+  });
+}
+
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 let before = null; // where elements were at the last paint, once one of the lists is about to change

@@ -1,6 +1,6 @@
 // The reader's films in their order, and under each how much attention it gets.
 
-import { $, element } from "./dom.js";
+import { $, arrange, element } from "./dom.js";
 import { percent } from "./ten.js";
 
 /**
@@ -33,7 +33,7 @@ export function picksList(onMove, onRemove) {
       items = new Map(films.map((film) => [film.id, before.get(film.id) ?? pick(film, catalogue)]));
       const empty = Array.from({ length: Math.max(0, slots - films.length) }, (_, i) =>
         element("li", { class: "slot", "aria-hidden": "true" }, String(films.length + i + 1)));
-      list.replaceChildren(...items.values(), ...empty);
+      arrange(list, [...items.values(), ...empty]);
       if (list.contains(focused)) focused.focus();
     },
     /** The bars: a share for each film, or nothing while it is not known. The largest is a full bar. */

@@ -1,6 +1,6 @@
 // The ten recommendations, and what the last change did to them.
 
-import { $, element, listed } from "./dom.js";
+import { $, arrange, element, listed } from "./dom.js";
 
 /**
  * Compares two lists of movie ids, best first.
@@ -44,7 +44,7 @@ export function tenList(onPick) {
       item.dataset.probability = probability;
       setBadge(item.querySelector(".badge"), first ? 0 : moves.get(film.id));
     });
-    list.replaceChildren(...items.values());
+    arrange(list, [...items.values()]);
     const gone = first || !now.length ? [] : left.filter(({ id }) => !picked.includes(id));
     $("left").textContent = gone.length
       ? `Left the ten: ${listed(gone.map(({ id, place }) => `${catalogue.byId.get(id).name} (was ${place})`))}.`
