@@ -129,9 +129,6 @@ ROWS = {
     "counts": Row(7, "features, rotary positions, counts on the logits", **BOTH),
     "gaps": Row(8, "and gaps as input", model=GAPS, **BOTH),
     "gaps-dropout-0": Row(8, "gaps, no dropout", dropout=0.0, model=GAPS, **BOTH),
-    "pair-gaps": Row(
-        8, "and gaps of all pairs in attention", model={**GAPS, "pair_gaps": True}, **BOTH
-    ),
     "target-time": Row(8, "and the time of the target", model=TARGET_TIME, **BOTH),
     "target-pair-gaps": Row(
         8, "the time of the target, for all pairs",
@@ -141,9 +138,6 @@ ROWS = {
     "best-ids": Row(
         8, "ids only, in the shape of the best", width=128, heads=4, dropout=0.3, counts=True,
         trainer=LONG,
-    ),
-    "best-dropout-1": Row(
-        8, "all of it, dropout 0.1", model=GAPS, trainer=LONG, **{**BEST, "dropout": 0.1}
     ),
     "best-target-time": Row(
         8, "all of it, the time of the target known",
@@ -161,17 +155,10 @@ ROWS = {
         for epochs in (1, 2, 8)
     },
     "short-features": Row(10, "and genres, year, alphabet", **KNOWN, **SHORT),
-    "short-catalogue": Row(10, "and the place in the catalogue", features=True, **SHORT),
     "short-gaps": Row(10, "features and gaps", model=GAPS, counts=True, **KNOWN, **SHORT),
     "short-gaps-12": Row(
         10, "the same, twelve epochs", model=GAPS, counts=True,
         **KNOWN, **SHORT | {"trainer": {**PEAK, "num_epochs": 12}},
-    ),
-    "short-dropout": Row(
-        10, "the same, dropout 0.2", model=GAPS, counts=True, **KNOWN, **{**SHORT, "dropout": 0.2}
-    ),
-    "short-target-time": Row(
-        10, "and the time of the target", model=TARGET_TIME, counts=True, **KNOWN, **SHORT
     ),
     "wide": Row(11, "128 wide, dropout 0.1, six epochs", model=GAPS, **KNOWN, **WIDE),
     "wide-12": Row(
@@ -198,9 +185,6 @@ ROWS = {
     "hstu-target-time": Row(
         12, "HSTU, the bias of time counts to the target", variant="hstu",
         model={"pair_gaps": True, "next_gap": True}, **SHORT,
-    ),
-    "hstu-blocks-4": Row(
-        12, "HSTU, both biases, four blocks", layers=4, variant="hstu", model=TIMES, **SHORT
     ),
 }  # fmt: skip
 
