@@ -101,6 +101,7 @@ WIDE = {
     "width": 128, "heads": 4, "length": 100, "dropout": 0.1, "counts": True,
     "trainer": {**PEAK, "num_epochs": 6},
 }  # fmt: skip
+WIDE_12 = WIDE | {"trainer": {**PEAK, "num_epochs": 12}}
 TIMES = {"pair_gaps": True}
 ROWS = {
     "pctm": Row(0, "distance counts (PCTM) alone"),
@@ -161,9 +162,9 @@ ROWS = {
         **KNOWN, **SHORT | {"trainer": {**PEAK, "num_epochs": 12}},
     ),
     "wide": Row(11, "128 wide, dropout 0.1, six epochs", model=GAPS, **KNOWN, **WIDE),
-    "wide-12": Row(
-        11, "the same, twelve epochs", model=GAPS,
-        **KNOWN, **WIDE | {"trainer": {**PEAK, "num_epochs": 12}},
+    "wide-12": Row(11, "the same, twelve epochs", model=GAPS, **KNOWN, **WIDE_12),
+    "wide-ensemble": Row(
+        11, "three of these together", model=GAPS, seeds=3, **KNOWN, **WIDE_12
     ),
     "wide-ids": Row(11, "ids only, in the shape of wide", **WIDE),
     "wide-target-time": Row(
