@@ -264,7 +264,7 @@ function staircase(steps) {
       "Intervals that overlap do not make two models equal: that takes the paired test of notebook 08.";
   }
 
-  box("Two dots for each step", "Play: choose a step, and every other is measured against it",
+  box("For each step from a target", "Play: choose a step, and every other is measured against it",
     element("div", { class: "table-box" }, element("table", { class: "play-bars stairs" }, element("tbody", {}, ...rows))),
     element("p", { class: "play-key" }, "Ties in random order. Bars from .14 to .21; the line is the 95 % interval over the users where one is stored, dots are the seeds."), said);
   show(0);
