@@ -60,6 +60,10 @@ async function open() {
   addEventListener("hashchange", followLink);
   await reopen();
   followLink();
+  // The cards of the films below are the largest file: they wait for what the page itself needs.
+  if (document.readyState !== "complete") {
+    await new Promise((loaded) => addEventListener("load", loaded, { once: true }));
+  }
   watchTen();
 }
 
