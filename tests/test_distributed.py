@@ -276,30 +276,37 @@ def test_shares_of_two_processes_give_the_gradient_of_the_whole_batch():
     assert sum((mine.targets != NO_TARGET).sum() for mine, _ in shares) == lengths.sum()
 
 
-def losses(*before: str, cut: str = "rows", table: str = "adam") -> tuple[list[float], list[int]]:
-    """The losses that tools.train_sharded prints, and how many rows each process keeps."""
+def trained(*before: str, cut: str = "rows") -> dict[str, tuple[list[float], list[int]]]:
+    """For either optimizer what tools.train_sharded prints: losses, rows that each process keeps."""
     done = subprocess.run(
         [
-            *before, "-m", "tools.train_sharded", "--cut", cut, "--table-optimizer", table,
+            *before, "-m", "tools.train_sharded", "--cut", cut, "--table-optimizer", "adam", "rowwise",
             "--steps", "8", "--width", "16",
         ],
         cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = [float(loss) for loss in re.findall(r"loss ([\d.]+)", done.stdout)]
-    return found, [int(rows) for rows in re.findall(r"keeps (\d+) of", done.stdout)]
+    said = re.findall(r"(adam|rowwise), (?:step \d+: loss|process \d keeps) ([\d.]+)", done.stdout)
+    return {
+        table: (
+            [float(number) for name, number in said if name == table and "." in number],
+            [int(number) for name, number in said if name == table and "." not in number],
+        )
+        for table in ("adam", "rowwise")
+    }
 
 
 def test_a_table_cut_over_processes_learns_as_a_whole_one():
-    for table in ("adam", "rowwise"):
-        alone, rows = losses(sys.executable, table=table)
-        assert len(alone) == 8
-        assert alone[-1] < alone[0] - 0.1  # a wrong gradient would show from the second step on
-        for processes, cut in (("3", "rows"), ("2", "all")):  # 402 rows, 3 x 134
-            if (table, cut) == ("rowwise", "all"):
-                continue
-            together, kept = losses(*TORCHRUN[:-1], processes, cut=cut, table=table)
-            np.testing.assert_allclose(together, alone, atol=2e-5)
+    alone = trained(sys.executable)
+    for processes, cut in (("3", "rows"), ("2", "all")):  # 402 rows, 3 x 134
+        together = trained(*TORCHRUN[:-1], processes, cut=cut)
+        for table, (losses, rows) in alone.items():
+            assert len(losses) == 8
+            assert (
+                losses[-1] < losses[0] - 0.1
+            )  # a wrong gradient would show from the second step on
+            np.testing.assert_allclose(together[table][0], losses, atol=2e-5)
+            kept = together[table][1]
             assert len(kept) == int(processes)
             assert sum(kept) == rows[0]
             assert max(kept) < rows[0]
