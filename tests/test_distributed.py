@@ -302,9 +302,8 @@ def test_a_table_cut_over_processes_learns_as_a_whole_one():
         together = trained(*TORCHRUN[:-1], processes, cut=cut)
         for table, (losses, rows) in alone.items():
             assert len(losses) == 8
-            assert (
-                losses[-1] < losses[0] - 0.1
-            )  # a wrong gradient would show from the second step on
+            # A wrong gradient would show from the second step on.
+            assert losses[-1] < losses[0] - 0.1
             np.testing.assert_allclose(together[table][0], losses, atol=2e-5)
             kept = together[table][1]
             assert len(kept) == int(processes)

@@ -174,9 +174,8 @@ def staircase() -> list[dict]:
     stairs, joined = (ast.literal_eval(node.value) for node in ast.parse(source).body[:2])
     lines = (PRETRAINED / "results.jsonl").read_text(encoding="utf-8").splitlines()
     column = ("B", "leave-one-out", "random")  # the data, how it is split, the order of ties
-    runs = [json.loads(line) for line in lines]
+    runs = [run for run in map(json.loads, lines) if run["seed"] < 3]  # as every step has them
     runs = [run for run in runs if (run["group"], run["split"], run["ties"]) == column]
-    runs = [run for run in runs if run["seed"] < 3]  # the draws that every step has
     steps = [(words, key, "val_ndcg10_network") for words, key in stairs.items()]
     steps += [(words, key, "val_ndcg10") for words, key in joined.items()]
     return [
